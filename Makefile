@@ -1,0 +1,66 @@
+# Scriptorium. `make run` trains everything; `make help` lists the rest. Needs Python 3.11+, git and make.
+# DATA=… and MODEL=… choose presets of conf/; SCRIPTORIUM_MIRROR=<folder or address> is tried first for every download.
+
+PYTHON ?= python3
+BIN := $(CURDIR)/.venv/bin
+READY := .venv/.ready
+# PyTorch's CPU builds, for machines without an NVIDIA GPU: the plain package brings gigabytes of CUDA on Linux.
+TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
+
+export PATH := $(BIN):$(PATH)
+export SCRIPTORIUM_HOME ?= $(CURDIR)/.scriptorium
+export DVC_NO_ANALYTICS := 1
+export DO_NOT_TRACK := 1
+export PREFECT_SERVER_ANALYTICS_ENABLED := false
+export MLFLOW_DISABLE_TELEMETRY := true
+export HF_HUB_OFFLINE := 1
+export HF_HUB_DISABLE_TELEMETRY := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help run plan preset test lint ui stop sync gc clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+$(READY): requirements.lock
+	@test -d .venv || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Scriptorium needs Python 3.11 or newer: make PYTHON=python3.11 …")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "Installing the pinned packages into .venv (about two minutes)"
+	@if [ "$$(uname)" = Linux ] && ! command -v nvidia-smi >/dev/null 2>&1; then \
+	  $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --retries 1 --timeout 5 --index-url $(TORCH_CPU_INDEX) torch==2.13.0 2>/dev/null \
+	  || echo "PyTorch's CPU index did not answer: taking the plain package"; fi
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.lock
+	@touch $@
+
+run: $(READY)  ## train: everything that is stale, and nothing else (DATA=book MODEL=small|gpt2-124m compose presets first)
+	@$(if $(DATA)$(MODEL),$(BIN)/python -m pipeline.preset $(if $(DATA),data=$(DATA)) $(if $(MODEL),model=$(MODEL)))
+	@$(BIN)/python -m flows.train $(if $(STAGES),--stages $(STAGES)) $(if $(PARALLEL),--parallel $(PARALLEL))
+
+plan: $(READY)  ## what would run, and why
+	@$(BIN)/python -m flows.train --plan
+
+preset: $(READY)  ## compose DATA=… and MODEL=… into params.yaml
+	@$(BIN)/python -m pipeline.preset $(if $(DATA),data=$(DATA)) $(if $(MODEL),model=$(MODEL))
+
+test: $(READY)  ## the whole test suite
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(READY)  ## ruff and mypy
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+ui: $(READY)  ## MLflow's and Prefect's pages on 127.0.0.1
+	@$(BIN)/python -m flows.services ui
+
+stop: $(READY)  ## end what was started in the background
+	@$(BIN)/python -m flows.services stop
+
+sync: $(READY)  ## send what the tracking server missed
+	@$(BIN)/python -m pipeline.sync
+
+gc: $(READY)  ## free outputs that neither the workspace nor a commit, tag or experiment uses
+	@$(BIN)/dvc gc --workspace --all-commits --all-experiments --force
+
+clean:  ## start over: removes outputs, caches, runs and the virtual environment (asks nothing)
+	@test ! -x $(BIN)/python || $(BIN)/python -m flows.services stop
+	@rm -rf .scriptorium .dvc/cache .dvc/tmp .venv dvc.lock models reports data/raw data/tokenizer data/tokens data/samples dvc_plots
+	@echo "Clean: the next make run starts from nothing. data/own and params.yaml are as they were."

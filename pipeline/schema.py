@@ -1,0 +1,266 @@
+"""The typed schema of `params.yaml`: every leaf with its unit, bounds and meaning, and the rules between leaves.
+
+Strict: unknown keys are refused, and there are no defaults, so that `params.yaml` alone says what a run does and the
+schema is never an input of any stage. The fields' descriptions are the reference; docs and errors quote them.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+OpenFraction = Annotated[float, Field(gt=0.0, lt=1.0)]
+Count = Annotated[int, Field(ge=1)]
+Variant = Literal["pretrained", "random"]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+S = TypeVar("S", bound=Section)
+
+
+def described(text: str, **bounds: float) -> object:
+    return Field(description=text, **bounds)  # type: ignore[call-overload]
+
+
+class Runtime(Section):
+    threads: Annotated[int, described("CPU threads of one stage; bytes depend on it", ge=1, le=256)]
+    device: Annotated[Literal["auto", "cpu", "cuda", "mps"], described("where tensors live; auto: cuda, mps, cpu")]
+    precision: Annotated[Literal["auto", "float32", "bfloat16"], described("of the matrix products in training")]
+    compile: Annotated[Literal["auto", "on", "off"], described("torch.compile; auto: where the run is long enough")]
+
+
+class Model(Section):
+    context_length: Annotated[int, described("tokens the model can look back on", ge=2, le=1_048_576)]
+    emb_dim: Annotated[int, described("width of the residual stream; a multiple of n_heads", ge=2, le=65_536)]
+    n_heads: Annotated[int, described("attention heads per block", ge=1, le=1_024)]
+    n_layers: Annotated[int, described("transformer blocks", ge=1, le=1_024)]
+    dropout: Annotated[float, described("probability of zeroing an activation in training", ge=0.0, lt=1.0)]
+    qkv_bias: Annotated[bool, described("biases on queries, keys and values (GPT-2's public weights have them)")]
+    tie_embeddings: Annotated[bool, described("output head shares the token embedding's weights")]
+
+    @model_validator(mode="after")
+    def heads_divide_width(self) -> Model:
+        if self.emb_dim % self.n_heads:
+            raise ValueError(f"emb_dim {self.emb_dim} must be a multiple of n_heads {self.n_heads}")
+        return self
+
+
+class SourceFile(Section):
+    name: Annotated[str, Field(min_length=1, pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$", description="file name in data/raw")]
+    url: Annotated[str, Field(min_length=1, description="http(s):, file:, any fsspec address, or a path in data/own/")]
+    sha256: Annotated[str | None, Field(pattern=r"^[0-9a-f]{64}$", description="of the file (of the member, in a zip)")]
+    member: Annotated[str | None, Field(min_length=1, description="the zip archive's member to take, or null")]
+
+    @model_validator(mode="after")
+    def remote_is_pinned(self) -> SourceFile:
+        if self.sha256 is None and not self.url.startswith("data/own/"):
+            raise ValueError(f"source {self.name!r} needs its sha256: only files in data/own/ may go without")
+        return self
+
+
+class Download(Section):
+    text: Annotated[list[SourceFile], Field(min_length=1, description="what the model is pre-trained on")]
+    messages: Annotated[list[SourceFile], Field(min_length=1, description="label<TAB>text tables to classify")]
+    instructions: Annotated[list[SourceFile], Field(min_length=1, description="instruction, input, output as JSON")]
+    vocabulary: Annotated[list[SourceFile], described("vocab.bpe and encoder.json, for tokenizer: gpt2")]
+    weights: Annotated[list[SourceFile], described("GPT-2 safetensors that pretrain.init may name")]
+    timeout_s: Annotated[float, described("seconds without a byte before an attempt counts as failed", gt=0, le=3600)]
+    attempts: Annotated[int, described("tries per address, with growing pauses", ge=1, le=20)]
+    max_megabytes: Annotated[int, described("largest file accepted, in 10^6 bytes", ge=1)]
+
+    @model_validator(mode="after")
+    def names_are_unique(self) -> Download:
+        for kind in ("text", "messages", "instructions", "vocabulary", "weights"):
+            names = [source.name for source in getattr(self, kind)]
+            if twice := sorted({name for name in names if names.count(name) > 1}):
+                raise ValueError(f"{kind} has more than one source named {', '.join(twice)}")
+        return self
+
+
+class Tokenize(Section):
+    document_separator: Annotated[str | None, Field(min_length=1, description="a line between documents of a .txt file")]
+    normalization: Annotated[Literal["none", "NFC", "NFKC"], described("Unicode normal form of the text")]
+    newlines: Annotated[Literal["keep", "lf"], described("lf turns CRLF and CR into LF")]
+    strip_control: Annotated[bool, described("drops control characters other than tab and newline")]
+    split: Annotated[Literal["character", "document"], described("cut each text, or assign whole documents")]
+    train_fraction: Annotated[float, described("share for training", gt=0.0, lt=1.0)]
+    validation_fraction: Annotated[float, described("share for validation; what is left is the test part", gt=0.0, lt=1.0)]
+    tokenizer: Annotated[Literal["gpt2", "trained"], described("GPT-2's vocabulary, or one trained on the training part")]
+    trained_vocab_size: Annotated[int, described("entries of a trained vocabulary, <|endoftext|> included", ge=257, le=1_000_000)]
+    compare_vocab_size: Annotated[int, described("entries at which BPE, WordPiece and Unigram are compared", ge=257, le=100_000)]
+    workers: Annotated[int, described("threads that encode documents", ge=1, le=256)]
+
+    @model_validator(mode="after")
+    def fractions_fit(self) -> Tokenize:
+        return fractions_fit(self)
+
+
+class Mixture(Section):
+    weights: Annotated[dict[str, Annotated[float, Field(gt=0)]], described("source file → weight; unnamed: its tokens")]
+    alpha: Annotated[float, described("p(i) = w_i^alpha / sum w^alpha; 1 keeps the weights, 0 makes them equal", ge=0.0, le=1.0)]
+
+
+class MessageSplit(Section):
+    labels: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=2, description="classes, in the head's order")]
+    train_fraction: OpenFraction
+    validation_fraction: OpenFraction
+    balance: Annotated[bool, described("undersample every class to the smallest one's size")]
+    book_compatible: Annotated[bool, described("the published sample: merged lines and duplicates kept")]
+
+    @model_validator(mode="after")
+    def fractions_fit(self) -> MessageSplit:
+        if len(set(self.labels)) != len(self.labels):
+            raise ValueError("labels has one name twice")
+        return fractions_fit(self)
+
+
+class InstructionSplit(Section):
+    order: Annotated[Literal["file", "shuffled"], described("file: train, then test, then validation, as the book")]
+    train_fraction: OpenFraction
+    validation_fraction: OpenFraction
+    drop_leaks: Annotated[bool, described("drop held-out entries whose (instruction, input) stands in an earlier part")]
+
+    @model_validator(mode="after")
+    def fractions_fit(self) -> InstructionSplit:
+        return fractions_fit(self)
+
+
+class Sample(Section):
+    stride: Annotated[int, described("tokens between the starts of two windows; context_length: no overlap", ge=1)]
+    mixture: Mixture
+    messages: MessageSplit
+    instructions: InstructionSplit
+
+
+class Training(Section):
+    """What every training stage spells out."""
+
+    epochs: Annotated[int, described("passes over the training rows", ge=1, le=100_000)]
+    batch_size: Annotated[int, described("rows per micro-batch", ge=1, le=65_536)]
+    accumulation_steps: Annotated[int, described("micro-batches per optimizer step", ge=1, le=65_536)]
+    learning_rate: Annotated[float, described("AdamW's peak", gt=0.0, le=1.0)]
+    min_learning_rate: Annotated[float, described("where the cosine decay ends; equal to learning_rate: constant", ge=0.0, le=1.0)]
+    warmup_steps: Annotated[int, described("optimizer steps of linear warm-up", ge=0)]
+    weight_decay: Annotated[float, described("on matrices only", ge=0.0, le=10.0)]
+    beta1: Annotated[float, described("AdamW: decay of the gradient's mean", ge=0.0, lt=1.0)]
+    beta2: Annotated[float, described("AdamW: decay of the gradient's square", ge=0.0, lt=1.0)]
+    grad_clip: Annotated[float, described("largest gradient norm", gt=0.0)]
+    eval_interval: Annotated[int, described("optimizer steps between two evaluations; changes no weight", ge=1)]
+    checkpoint_interval: Annotated[int, described("optimizer steps between two checkpoints; changes no weight", ge=1)]
+    keep: Annotated[Literal["last", "best"], described("weights of the last step, or of the lowest validation loss")]
+
+    @model_validator(mode="after")
+    def decay_goes_down(self) -> Training:
+        if self.min_learning_rate > self.learning_rate:
+            raise ValueError(f"min_learning_rate {self.min_learning_rate} must not exceed learning_rate {self.learning_rate}")
+        return self
+
+
+class SampleText(Section):
+    prompt: Annotated[str, Field(min_length=1, description="the beginning that the model continues at each evaluation")]
+    max_new_tokens: Annotated[int, described("tokens to write", ge=1, le=10_000)]
+    temperature: Annotated[float, described("0: the likeliest token every time", ge=0.0, le=100.0)]
+    top_k: Annotated[int | None, Field(ge=1, description="choose among the k likeliest tokens; null: all")]
+    top_p: Annotated[float | None, Field(gt=0.0, le=1.0, description="choose within this probability mass; null: all")]
+
+
+class Pretrain(Training):
+    init: Annotated[str, Field(min_length=1, description="scratch, or the name of a file of download.weights")]
+    eval_batches: Annotated[int | None, Field(ge=1, description="batches per evaluated part; null: all of them")]
+    sample: SampleText
+
+
+class Lora(Training):
+    rank: Annotated[int, described("r of every adapter", ge=1, le=4096)]
+    alpha: Annotated[float, described("adapters count alpha / rank", gt=0.0)]
+    dropout: Annotated[float, described("on the adapters' input in training", ge=0.0, lt=1.0)]
+    max_length: Annotated[int | None, Field(ge=1, description="tokens of a message; null: the longest in training")]
+
+
+class Classify(Training):
+    trainable: Annotated[Literal["head", "last_block", "all"], described("what is tuned; last_block: + final norm + head")]
+    variants: Annotated[list[Variant], Field(min_length=1, description="from the base, and from random weights")]
+    max_length: Annotated[int | None, Field(ge=1, description="tokens of a message; null: the longest in training")]
+
+
+class Instruct(Training):
+    template: Annotated[Literal["alpaca", "phi3"], described("how instruction, input and answer are laid out")]
+    mask_prompt: Annotated[bool, described("leave the prompt's tokens out of the loss")]
+    tuning: Annotated[Literal["full", "lora"], described("all weights, or adapters that are merged at the end")]
+    lora_rank: Annotated[int, described("r of every adapter, with tuning: lora", ge=1, le=4096)]
+    lora_alpha: Annotated[float, described("adapters count alpha / rank, with tuning: lora", gt=0.0)]
+    variants: Annotated[list[Variant], Field(min_length=1, description="from the base, and from random weights")]
+    max_length: Annotated[int | None, Field(ge=2, description="tokens of a row; null: the model's context_length")]
+    max_new_tokens: Annotated[int, described("longest answer, in tokens", ge=1, le=10_000)]
+
+
+class Evaluate(Section):
+    batch_size: Annotated[int, described("rows scored at once", ge=1, le=65_536)]
+    bootstrap_resamples: Annotated[int, described("resamples behind every 95 % interval", ge=100, le=1_000_000)]
+    report_items: Annotated[int, described("answers and messages shown in the report", ge=0, le=1_000)]
+
+
+class Params(Section):
+    """All of `params.yaml`."""
+
+    seed: Annotated[int, described("from which every generator is derived by name", ge=0, lt=2**63)]
+    runtime: Runtime
+    model: Model
+    download: Download
+    tokenize: Tokenize
+    sample: Sample
+    pretrain: Pretrain
+    lora: Lora
+    classify: Classify
+    instruct: Instruct
+    evaluate: Evaluate
+
+    @model_validator(mode="after")
+    def stages_fit_together(self) -> Params:
+        problems = [*self.length_problems(), *self.weight_problems(), *self.name_problems()]
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
+    def length_problems(self) -> list[str]:
+        context = self.model.context_length
+        lengths = {name: getattr(self, name).max_length for name in ("lora", "classify", "instruct")}
+        return [
+            f"{name}.max_length {length} is longer than model.context_length {context}"
+            for name, length in lengths.items()
+            if length is not None and length > context
+        ]
+
+    def weight_problems(self) -> list[str]:
+        if self.pretrain.init == "scratch":
+            return []
+        problems = []
+        names = [source.name for source in self.download.weights]
+        if self.pretrain.init not in names:
+            problems.append(f"pretrain.init {self.pretrain.init!r} is neither scratch nor a name in download.weights {names}")
+        if not (self.model.qkv_bias and self.model.tie_embeddings):
+            problems.append("pretrain.init takes public GPT-2 weights: model.qkv_bias and model.tie_embeddings must be true")
+        return problems
+
+    def name_problems(self) -> list[str]:
+        problems = []
+        vocabulary = {source.name for source in self.download.vocabulary}
+        if self.tokenize.tokenizer == "gpt2" and not {"vocab.bpe", "encoder.json"} <= vocabulary:
+            problems.append("tokenize.tokenizer gpt2 needs vocab.bpe and encoder.json in download.vocabulary")
+        texts = {source.name for source in self.download.text}
+        if unknown := sorted(set(self.sample.mixture.weights) - texts):
+            problems.append(f"sample.mixture.weights names {unknown}: download.text has {sorted(texts)}")
+        return problems
+
+
+def fractions_fit(section: S) -> S:
+    """Training and validation shares leave zero or more for the test part."""
+    total = section.train_fraction + section.validation_fraction  # type: ignore[attr-defined]
+    if total > 1 + 1e-9:
+        raise ValueError(f"train_fraction + validation_fraction is {total:g}: at most 1 is allowed")
+    return section

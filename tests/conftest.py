@@ -1,0 +1,23 @@
+"""What the tests share: where the real input files are, and a home of their own for everything that is written."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def mirror() -> Path:
+    """The folder with the real input files, as SCRIPTORIUM_MIRROR names it; without one the test is skipped."""
+    named = os.environ.get("SCRIPTORIUM_MIRROR", "")
+    folder = Path(named) if named else ROOT.parent / "shared" / "data"
+    if not (folder / "the-verdict.txt").is_file():
+        reason = f"no real input files: SCRIPTORIUM_MIRROR is {named!r} (set it to a folder that holds the-verdict.txt)"
+        if os.environ.get("SCRIPTORIUM_REQUIRE_MIRROR"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return folder.resolve()
