@@ -62,3 +62,11 @@ def mlartifacts() -> Path:
 
 def inductor_cache() -> Path:
     return home() / "torchinductor"
+
+
+def mirror() -> str | None:
+    """SCRIPTORIUM_MIRROR: an address as it is, a folder as an absolute path (it is relative to where one stands)."""
+    named = os.environ.get("SCRIPTORIUM_MIRROR", "")
+    if not named:
+        return None
+    return named if "://" in named else str(Path(named).absolute())

@@ -51,7 +51,9 @@ class Model(Section):
 
 
 class SourceFile(Section):
-    name: Annotated[str, Field(min_length=1, pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$", description="file name in data/raw")]
+    name: Annotated[
+        str, Field(min_length=1, pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$", description="file name in data/raw")
+    ]
     url: Annotated[str, Field(min_length=1, description="http(s):, file:, any fsspec address, or a path in data/own/")]
     sha256: Annotated[str | None, Field(pattern=r"^[0-9a-f]{64}$", description="of the file (of the member, in a zip)")]
     member: Annotated[str | None, Field(min_length=1, description="the zip archive's member to take, or null")]
@@ -83,16 +85,26 @@ class Download(Section):
 
 
 class Tokenize(Section):
-    document_separator: Annotated[str | None, Field(min_length=1, description="a line between documents of a .txt file")]
+    document_separator: Annotated[
+        str | None, Field(min_length=1, description="a line between documents of a .txt file")
+    ]
     normalization: Annotated[Literal["none", "NFC", "NFKC"], described("Unicode normal form of the text")]
     newlines: Annotated[Literal["keep", "lf"], described("lf turns CRLF and CR into LF")]
     strip_control: Annotated[bool, described("drops control characters other than tab and newline")]
     split: Annotated[Literal["character", "document"], described("cut each text, or assign whole documents")]
     train_fraction: Annotated[float, described("share for training", gt=0.0, lt=1.0)]
-    validation_fraction: Annotated[float, described("share for validation; what is left is the test part", gt=0.0, lt=1.0)]
-    tokenizer: Annotated[Literal["gpt2", "trained"], described("GPT-2's vocabulary, or one trained on the training part")]
-    trained_vocab_size: Annotated[int, described("entries of a trained vocabulary, <|endoftext|> included", ge=257, le=1_000_000)]
-    compare_vocab_size: Annotated[int, described("entries at which BPE, WordPiece and Unigram are compared", ge=257, le=100_000)]
+    validation_fraction: Annotated[
+        float, described("share for validation; what is left is the test part", gt=0.0, lt=1.0)
+    ]
+    tokenizer: Annotated[
+        Literal["gpt2", "trained"], described("GPT-2's vocabulary, or one trained on the training part")
+    ]
+    trained_vocab_size: Annotated[
+        int, described("entries of a trained vocabulary, <|endoftext|> included", ge=257, le=1_000_000)
+    ]
+    compare_vocab_size: Annotated[
+        int, described("entries at which BPE, WordPiece and Unigram are compared", ge=257, le=100_000)
+    ]
     workers: Annotated[int, described("threads that encode documents", ge=1, le=256)]
 
     @model_validator(mode="after")
@@ -102,11 +114,15 @@ class Tokenize(Section):
 
 class Mixture(Section):
     weights: Annotated[dict[str, Annotated[float, Field(gt=0)]], described("source file → weight; unnamed: its tokens")]
-    alpha: Annotated[float, described("p(i) = w_i^alpha / sum w^alpha; 1 keeps the weights, 0 makes them equal", ge=0.0, le=1.0)]
+    alpha: Annotated[
+        float, described("p(i) = w_i^alpha / sum w^alpha; 1 keeps the weights, 0 makes them equal", ge=0.0, le=1.0)
+    ]
 
 
 class MessageSplit(Section):
-    labels: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=2, description="classes, in the head's order")]
+    labels: Annotated[
+        list[Annotated[str, Field(min_length=1)]], Field(min_length=2, description="classes, in the head's order")
+    ]
     train_fraction: OpenFraction
     validation_fraction: OpenFraction
     balance: Annotated[bool, described("undersample every class to the smallest one's size")]
@@ -144,7 +160,9 @@ class Training(Section):
     batch_size: Annotated[int, described("rows per micro-batch", ge=1, le=65_536)]
     accumulation_steps: Annotated[int, described("micro-batches per optimizer step", ge=1, le=65_536)]
     learning_rate: Annotated[float, described("AdamW's peak", gt=0.0, le=1.0)]
-    min_learning_rate: Annotated[float, described("where the cosine decay ends; equal to learning_rate: constant", ge=0.0, le=1.0)]
+    min_learning_rate: Annotated[
+        float, described("where the cosine decay ends; equal to learning_rate: constant", ge=0.0, le=1.0)
+    ]
     warmup_steps: Annotated[int, described("optimizer steps of linear warm-up", ge=0)]
     weight_decay: Annotated[float, described("on matrices only", ge=0.0, le=10.0)]
     beta1: Annotated[float, described("AdamW: decay of the gradient's mean", ge=0.0, lt=1.0)]
@@ -157,7 +175,9 @@ class Training(Section):
     @model_validator(mode="after")
     def decay_goes_down(self) -> Training:
         if self.min_learning_rate > self.learning_rate:
-            raise ValueError(f"min_learning_rate {self.min_learning_rate} must not exceed learning_rate {self.learning_rate}")
+            raise ValueError(
+                f"min_learning_rate {self.min_learning_rate} must not exceed learning_rate {self.learning_rate}"
+            )
         return self
 
 
@@ -183,7 +203,9 @@ class Lora(Training):
 
 
 class Classify(Training):
-    trainable: Annotated[Literal["head", "last_block", "all"], described("what is tuned; last_block: + final norm + head")]
+    trainable: Annotated[
+        Literal["head", "last_block", "all"], described("what is tuned; last_block: + final norm + head")
+    ]
     variants: Annotated[list[Variant], Field(min_length=1, description="from the base, and from random weights")]
     max_length: Annotated[int | None, Field(ge=1, description="tokens of a message; null: the longest in training")]
 
@@ -242,9 +264,13 @@ class Params(Section):
         problems = []
         names = [source.name for source in self.download.weights]
         if self.pretrain.init not in names:
-            problems.append(f"pretrain.init {self.pretrain.init!r} is neither scratch nor a name in download.weights {names}")
+            problems.append(
+                f"pretrain.init {self.pretrain.init!r} is neither scratch nor a name in download.weights {names}"
+            )
         if not (self.model.qkv_bias and self.model.tie_embeddings):
-            problems.append("pretrain.init takes public GPT-2 weights: model.qkv_bias and model.tie_embeddings must be true")
+            problems.append(
+                "pretrain.init takes public GPT-2 weights: model.qkv_bias and model.tie_embeddings must be true"
+            )
         return problems
 
     def name_problems(self) -> list[str]:

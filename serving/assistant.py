@@ -1,0 +1,70 @@
+"""A trained assistant as people use it: an instruction (and an input) in, the answer out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import tiktoken
+import torch
+
+from corpus.prompts import extract_answer, format_prompt
+from gpt.generate import generate, stream
+from gpt.hf_format import load_gpt2
+from gpt.model import GPT
+from gpt.seeds import generator
+from gpt.settings import read_settings
+from gpt.tokenizer import load_encoding
+
+
+class Assistant:
+    def __init__(self, model: GPT, encoding: tiktoken.Encoding, template: str, max_new_tokens: int):
+        self.model, self.encoding = model.eval(), encoding
+        self.template, self.max_new_tokens = template, max_new_tokens
+
+    @classmethod
+    def load(cls, model: Path, tokenizer: Path) -> Assistant:
+        template, max_new_tokens = read_settings(model, "template", "max_new_tokens")
+        return cls(load_gpt2(model), load_encoding(tokenizer), template, max_new_tokens)
+
+    def prompt_tokens(self, instruction: str, text: str = "") -> list[int]:
+        """ValueError when the prompt leaves no room for an answer."""
+        prompt = format_prompt({"instruction": instruction, "input": text}, self.template)
+        tokens = self.encoding.encode_ordinary(prompt)
+        limit = self.model.config.context_length
+        if len(tokens) >= limit:
+            raise ValueError(f"the prompt has {len(tokens)} tokens: at most {limit - 1} are allowed")
+        return tokens
+
+    def answers(
+        self, entries: Sequence[tuple[str, str]], *, temperature: float = 0.0, top_k: int | None = None, seed: int = 0
+    ) -> list[str]:
+        """The answers to (instruction, input) pairs, generated as one batch; temperature 0 is greedy."""
+        written = generate(
+            self.model,
+            [self.prompt_tokens(*entry) for entry in entries],
+            max_new_tokens=self.max_new_tokens,
+            temperature=temperature,
+            top_k=top_k,
+            stop_token=self.encoding.eot_token,
+            generator=generator(seed, "answers"),
+        )
+        return [extract_answer(self.encoding.decode(tokens), self.template) for tokens in written]
+
+    @torch.no_grad()
+    def stream(self, instruction: str, text: str = "", *, temperature: float = 0.0, seed: int = 0) -> Iterator[str]:
+        """The answer piece by piece; characters whose bytes are not complete yet wait for the next token."""
+        tokens, shown = [], 0
+        for token in stream(
+            self.model,
+            self.prompt_tokens(instruction, text),
+            max_new_tokens=self.max_new_tokens,
+            temperature=temperature,
+            stop_token=self.encoding.eot_token,
+            generator=generator(seed, "answers"),
+        ):
+            tokens.append(token)
+            written = self.encoding.decode(tokens)
+            if not written.endswith("\ufffd"):
+                yield written[shown:]
+                shown = len(written)

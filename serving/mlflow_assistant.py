@@ -1,0 +1,36 @@
+"""MLflow model code of the assistant: logged by its path, so nothing is pickled.
+
+mlflow.pyfunc.load_model("runs:/…/assistant").predict(["What is the plural of cat?"])   → ["cats"]
+….predict(pandas.DataFrame({"instruction": […], "input": […]}), params={"temperature": 0.7, "seed": 1})
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pandas as pd
+
+from serving.texts import texts_of
+
+
+class AssistantModel(mlflow.pyfunc.PythonModel):
+    def load_context(self, context: Any) -> None:
+        from serving.assistant import Assistant
+
+        self.assistant = Assistant.load(Path(context.artifacts["model"]), Path(context.artifacts["tokenizer"]))
+
+    def predict(self, context: Any, model_input: Any, params: dict[str, Any] | None = None) -> list[str]:
+        options = params or {}
+        instructions = texts_of(model_input, "instruction")
+        has_inputs = isinstance(model_input, pd.DataFrame) and "input" in model_input
+        inputs = [str(text) for text in model_input["input"]] if has_inputs else [""] * len(instructions)
+        return self.assistant.answers(
+            list(zip(instructions, inputs, strict=True)),
+            temperature=float(options.get("temperature", 0.0)),
+            seed=int(options.get("seed", 0)),
+        )
+
+
+mlflow.models.set_model(AssistantModel())

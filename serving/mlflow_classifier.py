@@ -1,0 +1,34 @@
+"""MLflow model code of the classifier: logged by its path, so nothing is pickled.
+
+mlflow.pyfunc.load_model("runs:/…/classifier").predict(["free prize, call now"])      → ["spam"]
+….predict([…], params={"probabilities": True})                                        → [{"label": …, "ham": …, …}]
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pandas as pd
+
+from serving.texts import texts_of
+
+
+class ClassifierModel(mlflow.pyfunc.PythonModel):
+    def load_context(self, context: Any) -> None:
+        from serving.classifier import TextClassifier
+
+        paths = {name: Path(path) for name, path in context.artifacts.items()}
+        self.classifier = TextClassifier.load(paths["model"], paths["tokenizer"], paths.get("base"))
+
+    def predict(self, context: Any, model_input: Any, params: dict[str, Any] | None = None) -> list[Any]:
+        table = self.classifier.probabilities(texts_of(model_input, "text"))
+        labels = [self.classifier.labels[best] for best in table.argmax(axis=1)]
+        if not (params or {}).get("probabilities"):
+            return labels
+        columns = pd.DataFrame(table, columns=self.classifier.labels).to_dict("records")
+        return [{"label": label, **row} for label, row in zip(labels, columns, strict=True)]
+
+
+mlflow.models.set_model(ClassifierModel())

@@ -1,0 +1,20 @@
+"""The shapes in which MLflow hands over texts: a string, a list of strings, a frame or a series."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+
+def texts_of(model_input: Any, column: str) -> list[str]:
+    """The texts of `model_input`; from a frame its column `column`, or its only one. ValueError for anything else."""
+    if isinstance(model_input, pd.DataFrame):
+        name = column if column in model_input else model_input.columns[0]
+        if name != column and model_input.shape[1] != 1:
+            raise ValueError(f"the table has columns {list(model_input.columns)}: {column!r} is needed")
+        model_input = model_input[name]
+    texts = [model_input] if isinstance(model_input, str) else list(model_input)
+    if wrong := [text for text in texts if not isinstance(text, str)]:
+        raise ValueError(f"{wrong[0]!r} is not a text: strings are allowed")
+    return texts

@@ -1,0 +1,61 @@
+"""Chapter 6: the GPT as a classifier, from the pre-trained base and, to show what that is worth, from random weights.
+
+python -m stages.classify
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from gpt.heads import Classifier, select_trainable
+from gpt.hf_format import save_classifier
+from gpt.seeds import generator
+from gpt.settings import write_settings
+from gpt.tokenizer import load_encoding
+from pipeline.stage import Stage, run
+from stages.classifying import (
+    MESSAGES,
+    held_out_scores,
+    log_classifier,
+    predictions,
+    read_messages,
+    train_classifier,
+)
+from stages.lines import write_lines
+from stages.training import kept_loss, shares, starting_model, write_curve
+
+TOKENIZER = Path("data/tokenizer")
+
+
+def main(stage: Stage) -> None:
+    params, seed = stage.params.classify, stage.params.seed
+    encoding = load_encoding(TOKENIZER)
+    histories, items, metrics = {}, [], {}
+    for variant in params.variants:
+        body = starting_model(variant, seed)
+        data = read_messages(encoding, params.max_length, body.config.context_length)
+        model = Classifier(body, len(data.labels), generator=generator(seed, "head"))
+        select_trainable(model, params.trainable)
+        result = train_classifier(stage, model, params, data, encoding, variant)
+        found = predictions(model, data, params.batch_size, variant)
+        folder = stage.out("models/classifier") / variant
+        save_classifier(model, folder, data.labels, TOKENIZER)
+        write_settings(folder, {"labels": data.labels, "max_length": data.max_length})
+        log_classifier(stage, folder, TOKENIZER, f"classifier-{variant}")
+        histories[variant] = result.history
+        items += found
+        metrics[variant] = {
+            "validation_loss": kept_loss(result, params.keep),
+            **held_out_scores(found),
+            **shares(model),
+        }
+    write_lines(stage.out("reports/classify/predictions.jsonl"), items)
+    write_curve(stage, histories)
+    stage.log_artifact(stage.out("reports/classify/predictions.jsonl"))
+    stage.log_dataset("messages", MESSAGES, "train")
+    stage.write_metrics(metrics)
+
+
+if __name__ == "__main__":
+    sys.exit(run("classify", main))

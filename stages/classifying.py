@@ -1,0 +1,143 @@
+"""What lora and classify share: messages as padded rows, the classifier's training, and its answers item by item."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tiktoken
+import torch
+from torch import nn
+
+from gpt.collate import pad_rows
+from gpt.evaluate import classifier_probabilities
+from gpt.heads import Classifier
+from gpt.loss import classification_loss
+from gpt.train import TrainResult
+from pipeline import schema
+from pipeline.stage import Stage
+from stages.lines import read_lines
+from stages.training import fit, row_order, steps_of
+
+MESSAGES = Path("data/samples/messages")
+PARTS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Messages:
+    """One part: texts, their tokens (cut to the longest allowed) and their classes as numbers."""
+
+    texts: list[str]
+    rows: list[list[int]]
+    classes: torch.Tensor  # (N,) int64
+
+
+@dataclass(frozen=True)
+class MessageData:
+    parts: Mapping[str, Messages]
+    labels: list[str]
+    max_length: int
+
+
+def read_messages(encoding: tiktoken.Encoding, max_length: int | None, context_length: int) -> MessageData:
+    """The shared split; without a given length, the longest training message's, at most the model's context."""
+    labels = json.loads((MESSAGES / "labels.json").read_text(encoding="utf-8"))
+    lines = {part: read_lines(MESSAGES / f"{part}.jsonl") for part in PARTS}
+    tokens = {part: [encoding.encode_ordinary(line["text"]) for line in lines[part]] for part in PARTS}
+    longest = min(max_length or max(len(row) for row in tokens["train"]), context_length)
+    parts = {
+        part: Messages(
+            [line["text"] for line in lines[part]],
+            [row[:longest] for row in tokens[part]],
+            torch.tensor([labels.index(line["label"]) for line in lines[part]]),
+        )
+        for part in PARTS
+    }
+    return MessageData(parts, labels, longest)
+
+
+def train_classifier(
+    stage: Stage,
+    model: Classifier,
+    params: schema.Training,
+    data: MessageData,
+    encoding: tiktoken.Encoding,
+    variant: str,
+) -> TrainResult:
+    """Cross-entropy on the last real token's logits; validation loss and accuracy at every evaluation."""
+    part, validation = data.parts["train"], data.parts["validation"]
+    order = row_order(stage.params.seed, "messages", len(part.rows), params)
+
+    def batch(step: int, micro: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        chosen = order(step, micro)
+        tokens, lengths = pad_rows([part.rows[row] for row in chosen], encoding.eot_token, data.max_length)
+        return tokens, lengths, part.classes[chosen]
+
+    def loss(module: nn.Module, rows: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, torch.Tensor]:
+        tokens, lengths, classes = rows
+        return classification_loss(module(tokens, lengths), classes)
+
+    def evaluate(module: nn.Module) -> dict[str, float]:
+        return {f"validation_{name}": value for name, value in score(module, validation, params.batch_size).items()}
+
+    return fit(
+        stage,
+        model,
+        params,
+        total_steps=steps_of(params, len(part.rows)),
+        batch=batch,
+        loss=loss,
+        evaluate=evaluate,
+        variant=variant,
+    )
+
+
+def score(model: nn.Module, messages: Messages, batch_size: int) -> dict[str, float]:
+    """Mean loss (nats) and accuracy over all of a part's messages."""
+    probabilities = classifier_probabilities(model, messages.rows, batch_size)
+    classes = messages.classes.numpy()
+    likelihood = probabilities[np.arange(len(classes)), classes]
+    return {
+        "loss": float(-np.log(np.maximum(likelihood, 1e-30)).mean()),
+        "accuracy": float((probabilities.argmax(axis=1) == classes).mean()),
+    }
+
+
+def predictions(model: nn.Module, data: MessageData, batch_size: int, variant: str) -> list[dict[str, Any]]:
+    """Every held-out message with its label, the predicted one and the probabilities."""
+    found = []
+    for part in ("validation", "test"):
+        messages = data.parts[part]
+        for index, row in enumerate(classifier_probabilities(model, messages.rows, batch_size)):
+            found.append(
+                {
+                    "variant": variant,
+                    "part": part,
+                    "index": index,
+                    "text": messages.texts[index],
+                    "expected": data.labels[int(messages.classes[index])],
+                    "predicted": data.labels[int(row.argmax())],
+                    "probabilities": {label: float(value) for label, value in zip(data.labels, row, strict=True)},
+                }
+            )
+    return found
+
+
+def held_out_scores(items: list[dict[str, Any]]) -> dict[str, float]:
+    """Accuracy of the validation and of the test part."""
+    return {
+        f"{part}_accuracy": float(
+            np.mean([item["expected"] == item["predicted"] for item in items if item["part"] == part])
+        )
+        for part in ("validation", "test")
+    }
+
+
+def log_classifier(stage: Stage, folder: Path, tokenizer: Path, name: str, base: Path | None = None) -> None:
+    """The serving bundle as an MLflow model: texts in, labels out."""
+    artifacts = {"model": folder, "tokenizer": tokenizer} | ({"base": base} if base else {})
+    stage.log_model(name, Path("serving/mlflow_classifier.py"), artifacts, ["Free entry: text WIN to claim your prize"])

@@ -1,0 +1,141 @@
+"""Chapter 7: the GPT as an assistant that follows instructions, from the base and, beside it, from random weights.
+
+python -m stages.instruct
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import tiktoken
+import torch
+from torch import nn
+
+from corpus.prompts import extract_answer, format_answer, format_prompt
+from gpt.collate import instruction_batch
+from gpt.evaluate import row_loss
+from gpt.generate import generate
+from gpt.hf_format import save_gpt2
+from gpt.lora import add_lora, merge_lora
+from gpt.loss import language_model_loss
+from gpt.model import GPT
+from gpt.seeds import generator
+from gpt.settings import write_settings
+from gpt.tokenizer import load_encoding
+from gpt.train import TrainResult
+from pipeline.stage import Stage, run
+from stages.lines import read_lines, write_lines
+from stages.training import fit, kept_loss, row_order, shares, starting_model, steps_of, write_curve
+
+INSTRUCTIONS, TOKENIZER = Path("data/samples/instructions"), Path("data/tokenizer")
+PARTS = ("train", "validation", "test")
+Rows = list[tuple[list[int], list[int]]]
+
+
+def encode(encoding: tiktoken.Encoding, entries: list[dict[str, Any]], template: str) -> Rows:
+    """(prompt tokens, answer tokens) of every entry."""
+    return [
+        (
+            encoding.encode_ordinary(format_prompt(entry, template)),
+            encoding.encode_ordinary(format_answer(entry, template)),
+        )
+        for entry in entries
+    ]
+
+
+def train_assistant(
+    stage: Stage, model: GPT, rows: dict[str, Rows], encoding: tiktoken.Encoding, variant: str
+) -> TrainResult:
+    params = stage.params.instruct
+    limit = params.max_length or model.config.context_length
+    order = row_order(stage.params.seed, "instructions", len(rows["train"]), params)
+
+    def collate(chosen: Rows) -> tuple[torch.Tensor, torch.Tensor]:
+        return instruction_batch(chosen, encoding.eot_token, mask_prompt=params.mask_prompt, max_length=limit)
+
+    def batch(step: int, micro: int) -> tuple[torch.Tensor, torch.Tensor]:
+        return collate([rows["train"][row] for row in order(step, micro)])
+
+    def loss(module: nn.Module, pair: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        inputs, targets = pair
+        return language_model_loss(module(inputs), targets)
+
+    def evaluate(module: nn.Module) -> dict[str, float]:
+        held_out = rows["validation"]
+        starts = range(0, len(held_out), params.batch_size)
+        batches = (collate(held_out[start : start + params.batch_size]) for start in starts)
+        return {"validation_loss": row_loss(module, batches)}
+
+    total_steps = steps_of(params, len(rows["train"]))
+    return fit(
+        stage, model, params, total_steps=total_steps, batch=batch, loss=loss, evaluate=evaluate, variant=variant
+    )  # fmt: skip
+
+
+def answer(
+    stage: Stage, model: GPT, entries: list[dict[str, Any]], encoding: tiktoken.Encoding, part: str, variant: str
+) -> list[dict[str, Any]]:
+    """The greedy answer to every entry, beside its reference; prompts that fill the context are cut at the front."""
+    params = stage.params.instruct
+    room = model.config.context_length - 1
+    prompts = [encoding.encode_ordinary(format_prompt(entry, params.template))[-room:] for entry in entries]
+    found = []
+    with stage.progress(len(entries), "answers", f"{variant} {part}") as progress:
+        for start in range(0, len(entries), params.batch_size):
+            written = generate(
+                model,
+                prompts[start : start + params.batch_size],
+                max_new_tokens=params.max_new_tokens,
+                stop_token=encoding.eot_token,
+            )
+            for index, tokens in enumerate(written, start):
+                entry = entries[index]
+                text = extract_answer(encoding.decode(tokens), params.template)
+                found.append(
+                    {"variant": variant, "part": part, "index": index, "kind": entry["kind"], "answer": text}
+                    | {"instruction": entry["instruction"], "input": entry["input"], "reference": entry["output"]}
+                )
+                progress.advance()
+    return found
+
+
+def main(stage: Stage) -> None:
+    params, seed = stage.params.instruct, stage.params.seed
+    encoding = load_encoding(TOKENIZER)
+    entries = {part: read_lines(INSTRUCTIONS / f"{part}.jsonl") for part in PARTS}
+    rows = {part: encode(encoding, entries[part], params.template) for part in PARTS}
+    histories: dict[str, Any] = {}
+    answers: list[dict[str, Any]] = []
+    metrics: dict[str, Any] = {}
+    for variant in params.variants:
+        model = starting_model(variant, seed)
+        size = sum(parameter.numel() for parameter in model.parameters())
+        if params.tuning == "lora":
+            add_lora(model, params.lora_rank, params.lora_alpha, 0.0, generator(seed, "adapters"))
+        share = shares(model, size)
+        result = train_assistant(stage, model, rows, encoding, variant)
+        merge_lora(model)
+        folder = stage.out("models/assistant") / variant
+        save_gpt2(model, folder, TOKENIZER)
+        write_settings(folder, {"template": params.template, "max_new_tokens": params.max_new_tokens})
+        for part in ("validation", "test"):
+            answers += answer(stage, model, entries[part], encoding, part, variant)
+        stage.log_model(
+            f"assistant-{variant}",
+            Path("serving/mlflow_assistant.py"),
+            {"model": folder, "tokenizer": TOKENIZER},
+            ["What is the opposite of hot?"],
+        )
+        histories[variant] = result.history
+        metrics[variant] = {"validation_loss": kept_loss(result, params.keep), **share}
+    write_lines(stage.out("reports/instruct/answers.jsonl"), answers)
+    write_curve(stage, histories)
+    stage.log_artifact(stage.out("reports/instruct/answers.jsonl"))
+    stage.log_dataset("instructions", INSTRUCTIONS, "train")
+    stage.write_metrics(metrics)
+
+
+if __name__ == "__main__":
+    sys.exit(run("instruct", main))

@@ -1,0 +1,103 @@
+"""Chapter 2: clean, drop exact duplicates, split, then turn text into token ids by byte-pair encoding.
+
+The tokenizer is GPT-2's, from the downloaded vocabulary, or one trained on the training part alone. Documents stream
+through: memory stays flat however large the corpus is.
+
+    python -m stages.tokenize
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter, deque
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import tiktoken
+
+from corpus.documents import Document, clean, drop_duplicates, read_documents, split_by_character, split_by_document
+from gpt.tokenizer import encode_documents, gpt2_encoding, save_encoding, train_encoding
+from gpt.tokenizer_report import compare_tokenizers, vocabulary_use
+from gpt.tokens import TokenWriter, open_tokens
+from pipeline.schema import Tokenize
+from pipeline.stage import Stage, run
+
+TEXT, VOCABULARY = Path("data/raw/text"), Path("data/raw/vocabulary")
+
+
+def documents(params: Tokenize, seed: int, dropped: Counter[str] | None = None) -> Iterator[tuple[str, Document]]:
+    """(part, cleaned document) of every document that is not a copy of an earlier one, in the files' sorted order."""
+    fractions = (params.train_fraction, params.validation_fraction)
+    for document in drop_duplicates(cleaned(params), dropped):
+        if params.split == "document":
+            yield split_by_document(document, fractions, seed), document
+        else:
+            for part, text in split_by_character(document.text, fractions).items():
+                yield part, Document(document.source, document.name, text)
+
+
+def cleaned(params: Tokenize) -> Iterator[Document]:
+    for document in read_documents(TEXT, params.document_separator):
+        text = clean(
+            document.text,
+            normalization=params.normalization,
+            newlines=params.newlines,
+            strip_control=params.strip_control,
+        )
+        if text.strip():
+            yield Document(document.source, document.name, text)
+
+
+def build_encoding(params: Tokenize, seed: int) -> tiktoken.Encoding:
+    if params.tokenizer == "gpt2":
+        return gpt2_encoding(VOCABULARY / "vocab.bpe", VOCABULARY / "encoder.json")
+    return train_encoding(training_texts(params, seed), params.trained_vocab_size)
+
+
+def training_texts(params: Tokenize, seed: int) -> Iterator[str]:
+    return (document.text for part, document in documents(params, seed) if part == "train")
+
+
+def main(stage: Stage) -> None:
+    params, seed = stage.params.tokenize, stage.params.seed
+    encoding = build_encoding(params, seed)
+    save_encoding(encoding, stage.out("data/tokenizer"))
+
+    counts: Counter[str] = Counter()
+    waiting: deque[tuple[str, str]] = deque()  # what the texts on their way through the encoder belong to
+
+    def texts() -> Iterator[str]:
+        for part, document in documents(params, seed, counts):
+            waiting.append((part, document.source))
+            counts[f"{part}_characters"] += len(document.text)
+            counts[f"{part}_bytes"] += len(document.text.encode())
+            yield document.text
+
+    folder = stage.out("data/tokens")
+    with TokenWriter(folder, encoding) as writer, stage.progress(None, "documents") as progress:
+        for tokens in encode_documents(encoding, texts(), params.workers):
+            writer.add(*waiting.popleft(), tokens)
+            progress.advance(tokens=writer.n_tokens)
+    if not writer.counts.get("train"):
+        raise ValueError(f"{TEXT} holds no text for the training part: at least one non-empty document is needed")
+
+    train = open_tokens(folder, "train")
+    metrics: dict[str, float] = {
+        "documents": sum(writer.documents.values()),
+        "duplicates_dropped": counts["duplicates"],
+        "vocab_size": encoding.n_vocab,
+        "vocabulary_use": vocabulary_use(train, encoding.n_vocab),
+        "bytes_per_token": counts["train_bytes"] / len(train),
+    }
+    for part, n_tokens in writer.counts.items():
+        metrics |= {f"{part}_tokens": n_tokens, f"{part}_characters": counts[f"{part}_characters"]}
+    rows = compare_tokenizers(lambda: training_texts(params, seed), params.compare_vocab_size)
+    pd.DataFrame(rows).to_csv(stage.out("reports/tokenize/tokenizers.csv"), index=False, lineterminator="\n")
+    stage.log_artifact(stage.out("reports/tokenize/tokenizers.csv"))
+    stage.log_dataset("tokens", folder, "tokenize")
+    stage.write_metrics(metrics)
+
+
+if __name__ == "__main__":
+    sys.exit(run("tokenize", main))
