@@ -13,8 +13,8 @@ from gpt.heads import Classifier
 from gpt.hf_format import load_classifier, load_gpt2
 from gpt.lora import merge_lora
 from gpt.peft_format import load_adapter
-from gpt.settings import read_settings
 from gpt.runtime import Runtime, choose_runtime
+from gpt.settings import read_settings
 from gpt.tokenizer import load_encoding
 
 

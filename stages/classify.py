@@ -14,10 +14,10 @@ from gpt.seeds import generator
 from gpt.settings import write_settings
 from gpt.tokenizer import load_encoding
 from pipeline.stage import Stage, run
+from stages.bundles import log_classifier
 from stages.classifying import (
     MESSAGES,
     held_out_scores,
-    log_classifier,
     predictions,
     read_messages,
     train_classifier,
@@ -35,7 +35,7 @@ def main(stage: Stage) -> None:
     for variant in params.variants:
         body = starting_model(variant, seed)
         data = read_messages(encoding, params.max_length, body.config.context_length)
-        model = Classifier(body, len(data.labels), generator=generator(seed, "head"))
+        model = Classifier.from_gpt(body, data.labels, generator(seed, "head"))
         select_trainable(model, params.trainable)
         result = train_classifier(stage, model, params, data, encoding, variant)
         found = predictions(model, data, params.batch_size, variant)

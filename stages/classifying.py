@@ -135,9 +135,3 @@ def held_out_scores(items: list[dict[str, Any]]) -> dict[str, float]:
         )
         for part in ("validation", "test")
     }
-
-
-def log_classifier(stage: Stage, folder: Path, tokenizer: Path, name: str, base: Path | None = None) -> None:
-    """The serving bundle as an MLflow model: texts in, labels out."""
-    artifacts = {"model": folder, "tokenizer": tokenizer} | ({"base": base} if base else {})
-    stage.log_model(name, Path("serving/mlflow_classifier.py"), artifacts, ["Free entry: text WIN to claim your prize"])

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from corpus.sources import Source
-from corpus.transfer import fetch
+from corpus.sources import Source, fetch
 from pipeline import paths
 from pipeline.stage import Stage, run
 

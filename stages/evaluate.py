@@ -13,22 +13,22 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from corpus.bag_of_words import bag_of_words
-from corpus.instructions import instruction_overlap
+from corpus.instructions import leaks
+from corpus.intervals import mean_interval
 from corpus.messages import overlap
-from corpus.scores import classification_scores, confusion, exact_match, mean_interval, token_overlap
+from corpus.scores import classification_scores, exact_match, token_overlap
 from gpt.evaluate import window_loss
-from gpt.hf_format import load_gpt2
 from gpt.seeds import derive
 from gpt.tokenizer import load_encoding
-from pipeline.files import write_json
 from pipeline.stage import Stage, run
 from stages import plots
 from stages.lines import read_lines, write_lines
 from stages.report import write_report
-from stages.training import BASE, runtime_of, starting_model
+from stages.training import runtime_of, starting_model
 from stages.windows import SAMPLES, windows_of
 
 MESSAGES, INSTRUCTIONS, REPORTS = Path("data/samples/messages"), Path("data/samples/instructions"), Path("reports")
@@ -54,22 +54,16 @@ def classified_messages() -> tuple[pd.DataFrame, list[str]]:
     labels = json.loads((MESSAGES / "labels.json").read_text(encoding="utf-8"))
     parts = {part: pd.DataFrame(read_lines(MESSAGES / f"{part}.jsonl")) for part in ("train", *HELD_OUT)}
     items = [item for stage in ("classify", "lora") for item in read_lines(REPORTS / stage / "predictions.jsonl")]
-    for part in HELD_OUT:
-        texts, expected = list(parts[part]["text"]), list(parts[part]["label"])
-        table = bag_of_words(list(parts["train"]["text"]), list(parts["train"]["label"]), texts, labels)
-        for index, row in enumerate(table):
+    baseline = bag_of_words(
+        parts["train"]["text"], parts["train"]["label"], *(parts[part]["text"] for part in HELD_OUT)
+    )
+    for part, table in zip(HELD_OUT, baseline.probabilities, strict=True):
+        for index, (row, message) in enumerate(zip(table, parts[part].itertuples(), strict=True)):
+            probabilities = {label: float(value) for label, value in zip(baseline.labels, row, strict=True)}
             items.append(
-                {
-                    "variant": "bag_of_words",
-                    "part": part,
-                    "index": index,
-                    "text": texts[index],
-                    "expected": expected[index],
-                }
-                | {
-                    "predicted": labels[int(row.argmax())],
-                    "probabilities": dict(zip(labels, map(float, row), strict=True)),
-                }
+                {"variant": "bag_of_words", "part": part, "index": index, "text": message.text}
+                | {"expected": message.label, "predicted": max(probabilities, key=lambda label: probabilities[label])}
+                | {"probabilities": probabilities}
             )
     frame = pd.DataFrame(items)
     frame["correct"] = frame["expected"] == frame["predicted"]
@@ -94,14 +88,11 @@ def with_interval(values: pd.Series, name: str, stage: Stage) -> dict[str, float
 
 
 def classifier_metrics(stage: Stage, frame: pd.DataFrame, labels: list[str]) -> dict[str, Any]:
-    return {
-        str(variant): {
-            str(part): classification_scores(list(rows["expected"]), list(rows["predicted"]), labels)
-            | with_interval(rows["correct"], "accuracy", stage)
-            for part, rows in of_variant.groupby("part", sort=False)
-        }
-        for variant, of_variant in frame.groupby("variant", sort=False)
-    }
+    found: dict[str, Any] = {}
+    for (variant, part), rows in frame.groupby(["variant", "part"], sort=False):
+        scores = classification_scores(list(rows["expected"]), list(rows["predicted"]), labels)
+        found.setdefault(variant, {})[part] = scores | with_interval(rows["correct"], "accuracy", stage)
+    return found
 
 
 def answer_metrics(stage: Stage, frame: pd.DataFrame, training: dict[str, Any]) -> dict[str, Any]:
@@ -122,7 +113,7 @@ def leakage() -> dict[str, Any]:
             part: {"items": len(parts[part]), "copies_of_training": count(parts["train"], parts[part])}
             for part in HELD_OUT
         }
-        for name, parts, count in (("messages", messages, overlap), ("instructions", entries, instruction_overlap))
+        for name, parts, count in (("messages", messages, overlap), ("instructions", entries, leaks))
     }  # type: ignore[misc]
 
 
@@ -133,10 +124,7 @@ def draw(stage: Stage, metrics: dict[str, Any], messages: pd.DataFrame, labels: 
     plots.pretraining_curve(curves.pop("pretrain"), folder / "pretraining.png")
     plots.finetuning_curves(curves, folder / "finetuning.png")
     test = messages[messages["part"] == "test"]
-    tables = {
-        str(variant): confusion(list(rows["expected"]), list(rows["predicted"]), labels)
-        for variant, rows in test.groupby("variant", sort=False)
-    }
+    tables = {name: np.array(parts["test"].pop("confusion")) for name, parts in metrics["classify"].items()}
     plots.confusion_matrices(tables, labels, folder / "confusion.png")
     bars = [
         {
@@ -149,9 +137,8 @@ def draw(stage: Stage, metrics: dict[str, Any], messages: pd.DataFrame, labels: 
     ]
     plots.accuracy_bars(pd.DataFrame(bars), folder / "accuracy.png")
     plots.answers_by_kind(kinds, folder / "answers.png")
-    test.to_csv(
-        stage.out("reports/evaluate/confusion.csv"), columns=["variant", "expected", "predicted"], index=False, lineterminator="\n"
-    )  # fmt: skip
+    columns = ["variant", "expected", "predicted"]
+    test.to_csv(stage.out("reports/evaluate/confusion.csv"), columns=columns, index=False, lineterminator="\n")
 
 
 def main(stage: Stage) -> None:

@@ -26,6 +26,7 @@ from gpt.settings import write_settings
 from gpt.tokenizer import load_encoding
 from gpt.train import TrainResult
 from pipeline.stage import Stage, run
+from stages.bundles import log_assistant
 from stages.lines import read_lines, write_lines
 from stages.training import fit, kept_loss, row_order, shares, starting_model, steps_of, write_curve
 
@@ -111,7 +112,7 @@ def main(stage: Stage) -> None:
     metrics: dict[str, Any] = {}
     for variant in params.variants:
         model = starting_model(variant, seed)
-        size = sum(parameter.numel() for parameter in model.parameters())
+        size = model.n_parameters
         if params.tuning == "lora":
             add_lora(model, params.lora_rank, params.lora_alpha, 0.0, generator(seed, "adapters"))
         share = shares(model, size)
@@ -122,12 +123,7 @@ def main(stage: Stage) -> None:
         write_settings(folder, {"template": params.template, "max_new_tokens": params.max_new_tokens})
         for part in ("validation", "test"):
             answers += answer(stage, model, entries[part], encoding, part, variant)
-        stage.log_model(
-            f"assistant-{variant}",
-            Path("serving/mlflow_assistant.py"),
-            {"model": folder, "tokenizer": TOKENIZER},
-            ["What is the opposite of hot?"],
-        )
+        log_assistant(stage, folder, TOKENIZER, f"assistant-{variant}")
         histories[variant] = result.history
         metrics[variant] = {"validation_loss": kept_loss(result, params.keep), **share}
     write_lines(stage.out("reports/instruct/answers.jsonl"), answers)

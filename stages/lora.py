@@ -15,10 +15,10 @@ from gpt.seeds import generator
 from gpt.settings import write_settings
 from gpt.tokenizer import load_encoding
 from pipeline.stage import Stage, run
+from stages.bundles import log_classifier
 from stages.classifying import (
     MESSAGES,
     held_out_scores,
-    log_classifier,
     predictions,
     read_messages,
     train_classifier,
@@ -34,8 +34,8 @@ def main(stage: Stage) -> None:
     encoding = load_encoding(TOKENIZER)
     body = starting_model("pretrained", seed)
     data = read_messages(encoding, params.max_length, body.config.context_length)
-    model = Classifier(body, len(data.labels), generator=generator(seed, "head"))
-    size = sum(parameter.numel() for parameter in model.parameters())
+    model = Classifier.from_gpt(body, data.labels, generator(seed, "head"))
+    size = model.n_parameters
     add_lora(model, params.rank, params.alpha, params.dropout, generator(seed, "adapters"))
     share = shares(model, size)
     result = train_classifier(stage, model, params, data, encoding, "lora")

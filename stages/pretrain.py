@@ -52,7 +52,6 @@ def main(stage: Stage) -> None:
     total_steps = steps_of(params, len(windows["train"]))
     per_epoch = total_steps // params.epochs
     prompt = encoding.encode_ordinary(params.sample.prompt)
-    samples: dict[int, str] = {}
 
     def batch(step: int, micro: int) -> tuple[torch.Tensor, torch.Tensor]:
         epoch, position = divmod(step, per_epoch)
@@ -64,24 +63,30 @@ def main(stage: Stage) -> None:
         return language_model_loss(module(inputs), targets)
 
     def evaluate(module: nn.Module) -> dict[str, float]:
-        scores = {
-            part: window_loss(module, rows, params.batch_size, params.eval_batches)[0] for part, rows in windows.items()
-        }
-        return {f"{part}_loss": value for part, value in scores.items()}
+        size, most = params.batch_size, params.eval_batches
+        return {f"{name}_loss": window_loss(module, rows, size, most)[0] for name, rows in windows.items()}
 
-    def write_sample(step: int, module: nn.Module) -> None:
+    def write_sample(step: int, module: nn.Module) -> dict[str, str]:
+        """The prompt continued, kept in the history: a resumed run writes the same samples."""
         options = params.sample.model_dump(exclude={"prompt"})
         written = generate(module, [prompt], **options, generator=generator(seed, "sample", step))[0]
-        samples[step] = encoding.decode(prompt + written)
-        print(f"step {step}: {samples[step]!r}", flush=True)
+        text = encoding.decode(prompt + written)
+        print(f"step {step}: {text!r}", flush=True)
+        return {"sample": text}
 
     result = fit(
-        stage, model, params, total_steps=total_steps, batch=batch, loss=loss, evaluate=evaluate, on_evaluation=write_sample
-    )  # fmt: skip
-    save_gpt2(model, stage.out("models/base"), TOKENIZER)
-    write_lines(
-        stage.out("reports/pretrain/samples.jsonl"), [{"step": step, "text": samples[step]} for step in sorted(samples)]
+        stage,
+        model,
+        params,
+        total_steps=total_steps,
+        batch=batch,
+        loss=loss,
+        evaluate=evaluate,
+        on_evaluation=write_sample,
     )
+    save_gpt2(model, stage.out("models/base"), TOKENIZER)
+    samples = [{"step": row["step"], "text": row["sample"]} for row in result.history]
+    write_lines(stage.out("reports/pretrain/samples.jsonl"), samples)
     write_curve(stage, {"base": result.history})
     stage.log_artifact(stage.out("reports/pretrain/samples.jsonl"))
     stage.log_dataset("tokens", TOKENS, "train")

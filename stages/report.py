@@ -39,7 +39,7 @@ def language_section(metrics: Mapping[str, Any]) -> str:
     return (
         "## The language model\n\n"
         + table(["model", "part", "loss (nats per token)", "perplexity", "tokens scored"], rows)
-        + f"\nGuessing evenly among the {metrics['vocab_size']:,} tokens would lose {metrics['uniform_loss']:.3f} nats.\n\n"
+        + f"\nAn even guess among {metrics['vocab_size']:,} tokens loses {metrics['uniform_loss']:.3f} nats.\n\n"
         "![loss over the steps](plots/pretraining.png)\n"
     )
 

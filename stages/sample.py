@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from corpus.instructions import instruction_overlap, kind_of, read_instructions, split_instructions
+from corpus.instructions import kind_of, leaks, read_instructions, split_instructions
 from corpus.messages import overlap, read_messages, split_messages
 from gpt.tokens import part_sources, parts_of
 from gpt.windows import mixture_probabilities, source_windows
@@ -91,8 +91,8 @@ def sample_instructions(stage: Stage) -> dict[str, float]:
         write_lines(folder / f"{part}.jsonl", [{**row, "kind": kind_of(row)} for row in rows])
     metrics: dict[str, float] = {f"{part}_instructions": len(rows) for part, rows in parts.items()}
     for part in ("validation", "test"):
-        metrics[f"{part}_instruction_leaks_found"] = instruction_overlap(whole["train"], whole[part])
-        metrics[f"{part}_instruction_copies"] = instruction_overlap(parts["train"], parts[part])
+        metrics[f"{part}_instruction_leaks_found"] = leaks(whole["train"], whole[part])
+        metrics[f"{part}_instruction_copies"] = leaks(parts["train"], parts[part])
     return metrics
 
 

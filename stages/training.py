@@ -1,4 +1,4 @@
-"""What the four training stages share: their parameters become the training loop's settings, its steps become records."""
+"""What the four training stages share: parameters become the training loop's settings, its steps become records."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ from torch import nn
 
 from gpt.heads import n_trainable
 from gpt.hf_format import load_gpt2
-from gpt.model import GPT
+from gpt.model import GPT, Transformer
 from gpt.runtime import Runtime, choose_runtime
 from gpt.seeds import generator
 from gpt.train import TrainResult, TrainSettings, train
 from pipeline import paths, schema
 from pipeline.stage import Stage
-
 
 BASE = Path("models/base")
 
@@ -30,7 +29,7 @@ def starting_model(variant: str, seed: int) -> GPT:
     return base if variant == "pretrained" else GPT(base.config, generator=generator(seed, "weights"))
 
 
-def runtime_of(stage: Stage, model: nn.Module, total_steps: int) -> Runtime:
+def runtime_of(stage: Stage, model: Transformer, total_steps: int) -> Runtime:
     """Device, precision and compilation: a function of parameters, hardware and total steps."""
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(paths.inductor_cache()))
     options = stage.params.runtime
@@ -40,7 +39,7 @@ def runtime_of(stage: Stage, model: nn.Module, total_steps: int) -> Runtime:
         options.compile,
         threads=options.threads,
         total_steps=total_steps,
-        n_parameters=sum(parameter.numel() for parameter in model.parameters()),
+        n_parameters=model.n_parameters,
     )
 
 
@@ -72,7 +71,7 @@ def row_order(seed: int, name: str, rows: int, params: schema.Training) -> Calla
 
 def fit(
     stage: Stage,
-    model: nn.Module,
+    model: Transformer,
     params: schema.Training,
     *,
     total_steps: int,
@@ -81,7 +80,7 @@ def fit(
     evaluate: Callable[[nn.Module], dict[str, float]],
     variant: str = "",
     unit: str = "tokens",
-    on_evaluation: Callable[[int, nn.Module], None] | None = None,
+    on_evaluation: Callable[[int, nn.Module], dict[str, str]] | None = None,
 ) -> TrainResult:
     """Train `model` in place; every step goes to the progress bar and MLflow, every evaluation to the curve."""
     runtime = runtime_of(stage, model, total_steps)
@@ -96,10 +95,9 @@ def fit(
             progress.advance(**values)
             stage.log_metrics({f"{label}{name}": value for name, value in values.items()}, step)
 
-        def evaluated(step: int, values: Mapping[str, float], at: nn.Module) -> None:
+        def evaluated(step: int, values: Mapping[str, float], at: nn.Module) -> dict[str, str]:
             stage.log_metrics({f"{label}{name}": value for name, value in values.items()}, step)
-            if on_evaluation:
-                on_evaluation(step, at)
+            return on_evaluation(step, at) if on_evaluation else {}
 
         result = train(
             model,
@@ -140,14 +138,13 @@ def write_curve(stage: Stage, histories: Mapping[str, Sequence[Mapping[str, floa
     """`reports/STAGE/curve.csv`: one row an evaluation, with the variant it belongs to."""
     rows = [{"variant": variant, **row} for variant, history in histories.items() for row in history]
     path = stage.out(f"reports/{stage.name}/curve.csv")
-    pd.DataFrame(rows).to_csv(path, index=False, lineterminator="\n")
+    pd.DataFrame(rows).drop(columns="sample", errors="ignore").to_csv(path, index=False, lineterminator="\n")
     stage.log_artifact(path)
 
 
-def shares(model: nn.Module, total: int | None = None) -> dict[str, float]:
-    """Trained and all parameters; measured before adapters are merged away."""
-    whole = total or sum(parameter.numel() for parameter in model.parameters())
-    trained = n_trainable(model)
+def shares(model: Transformer, total: int | None = None) -> dict[str, float]:
+    """All parameters, and those trained; `total` where adapters should not count among all."""
+    trained, whole = n_trainable(model), total or model.n_parameters
     return {"parameters": whole, "trainable_parameters": trained, "trainable_share": trained / whole}
 
 

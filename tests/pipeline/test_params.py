@@ -1,0 +1,121 @@
+"""Parameters: strict, complete, all errors at once; presets compose and keep comments."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.params import check_params, dump_yaml, leaves, load_params, read_yaml
+from pipeline.preset import compose, groups, main
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def tree():
+    return read_yaml(ROOT / "params.yaml")
+
+
+def refused(tree) -> str:
+    with pytest.raises(ValueError) as error:
+        check_params(tree, "params.yaml")
+    return str(error.value)
+
+
+def test_the_shipped_parameters_hold():
+    assert load_params(ROOT / "params.yaml").seed == 123
+
+
+def test_small_numbers_in_scientific_notation_are_numbers(tree):
+    assert check_params(tree, "params.yaml").pretrain.min_learning_rate == pytest.approx(float("4e-5"))
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        ("pretrain.learning_rate", -1.0, "pretrain.learning_rate is -1.0: input should be greater than 0"),
+        ("pretrain.learning_rate", "fast", "pretrain.learning_rate is 'fast': input should be a valid number"),
+        ("pretrain.batch_size", 2.5, "pretrain.batch_size is 2.5"),
+        ("pretrain.batch_size", True, "pretrain.batch_size is True"),
+        ("model.n_heads", 7, "model.emb_dim 256 must be a multiple of n_heads 7"),
+        ("instruct.max_length", 257, "instruct.max_length 257 is longer than model.context_length 256"),
+        ("instruct.template", "chatml", "'alpaca' or 'phi3'"),
+        ("pretrain.init", "model.safetensors", "neither scratch nor a name in download.weights"),
+        ("tokenize.train_fraction", 0.95, "at most 1 is allowed"),
+        ("lora.min_learning_rate", 0.5, "must not exceed learning_rate"),
+        ("sample.messages.labels", ["ham", "ham"], "labels has one name twice"),
+        ("sample.mixture.weights", {"other.txt": 1.0}, "sample.mixture.weights names ['other.txt']"),
+        ("download.text", [], "download.text is []: list should have at least 1 item"),
+        ("download.vocabulary", [], "tokenize.tokenizer gpt2 needs vocab.bpe and encoder.json"),
+        ("surprise", 1, "surprise is not a known parameter"),
+        ("model.d_model", 1, "model.d_model is not a known parameter"),
+    ],
+)
+def test_a_wrong_leaf_is_named_with_what_is_allowed(tree, path, value, said):
+    place = tree
+    *sections, leaf = path.split(".")
+    for section in sections:
+        place = place[section]
+    place[leaf] = value
+    assert said in refused(tree)
+
+
+def test_all_problems_are_listed_at_once(tree):
+    tree["model"]["n_layers"] = 0
+    tree["lora"]["rank"] = "many"
+    del tree["evaluate"]["batch_size"]
+    said = refused(tree)
+    assert all(name in said for name in ("model.n_layers", "lora.rank", "evaluate.batch_size is missing"))
+
+
+@pytest.mark.parametrize("text", ["- a\n", "a: [\n", "\n"])
+def test_a_file_that_is_no_mapping_is_refused(tmp_path, text):
+    file = tmp_path / "params.yaml"
+    file.write_text(text)
+    with pytest.raises(ValueError, match="params"):
+        load_params(file)
+
+
+def test_a_source_without_hash_must_be_ones_own(tree):
+    tree["download"]["text"][0]["sha256"] = None
+    assert "sha256 of 'the-verdict.txt' is null" in refused(tree)
+    tree["download"]["text"][0]["url"] = "data/own/story.txt"
+    check_params(tree, "params.yaml")
+
+
+def test_presets_of_a_group_set_the_same_leaves(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    for group, names in groups().items():
+        sets = {name: set(leaves(read_yaml(ROOT / "conf" / group / f"{name}.yaml"))) for name in names}
+        assert len({frozenset(paths) for paths in sets.values()}) == 1, f"conf/{group}"
+
+
+def test_every_combination_of_presets_is_valid_and_keeps_comments(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    for data in groups()["data"]:
+        for model in groups()["model"]:
+            composed = compose(read_yaml("params.yaml"), {"data": data, "model": model})
+            check_params(composed, "params.yaml")
+            assert "# CPU threads of one stage" in dump_yaml(composed)
+
+
+@pytest.mark.parametrize("argument", ["data", "data=", "=book", "colour=red", "model=enormous"])
+def test_an_unknown_preset_is_one_sentence_and_changes_nothing(monkeypatch, tmp_path, capsys, argument):
+    (tmp_path / "conf").symlink_to(ROOT / "conf")
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    monkeypatch.chdir(tmp_path)
+    assert main([argument]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+    assert (tmp_path / "params.yaml").read_text() == (ROOT / "params.yaml").read_text()
+
+
+def test_composing_twice_is_composing_once(monkeypatch, tmp_path):
+    (tmp_path / "conf").symlink_to(ROOT / "conf")
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    monkeypatch.chdir(tmp_path)
+    assert main(["data=book", "model=gpt2-124m"]) == 0
+    large = (tmp_path / "params.yaml").read_text()
+    assert main(["model=small"]) == 0
+    assert main(["model=gpt2-124m"]) == 0
+    assert (tmp_path / "params.yaml").read_text() == large
