@@ -23,7 +23,8 @@ from stages.classifying import (
     train_classifier,
 )
 from stages.lines import write_lines
-from stages.training import kept_loss, shares, starting_model, write_curve
+from stages.models import shares, starting_model
+from stages.training import kept_loss, write_curve
 
 TOKENIZER = Path("data/tokenizer")
 

@@ -16,105 +16,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from corpus.bag_of_words import bag_of_words
-from corpus.instructions import leaks
-from corpus.intervals import mean_interval
-from corpus.messages import overlap
-from corpus.scores import classification_scores, exact_match, token_overlap
-from gpt.evaluate import window_loss
-from gpt.seeds import derive
 from gpt.tokenizer import load_encoding
 from pipeline.stage import Stage, run
 from stages import plots
-from stages.lines import read_lines, write_lines
+from stages.items import REPORTS, classified_messages, scored_answers
+from stages.lines import write_lines
 from stages.report import write_report
-from stages.training import runtime_of, starting_model
-from stages.windows import SAMPLES, windows_of
-
-MESSAGES, INSTRUCTIONS, REPORTS = Path("data/samples/messages"), Path("data/samples/instructions"), Path("reports")
-HELD_OUT = ("validation", "test")
-
-
-def language_scores(stage: Stage) -> dict[str, Any]:
-    """Loss and perplexity of the base, and of its shape with random weights, over every part's windows."""
-    found: dict[str, Any] = {}
-    for name in ("pretrained", "random"):
-        model = starting_model(name, stage.params.seed)
-        runtime_of(stage, model, 0).prepare(model)
-        found[name] = {}
-        for part in ("train", *HELD_OUT):
-            if (SAMPLES / f"{part}.npy").exists() and len(windows := windows_of(part, model.config.context_length)):
-                loss, tokens = window_loss(model, windows, stage.params.evaluate.batch_size)
-                found[name][part] = {"loss": loss, "perplexity": math.exp(loss), "tokens": tokens}
-    return found
-
-
-def classified_messages() -> tuple[pd.DataFrame, list[str]]:
-    """Every held-out message under every classifier, the bag of words included."""
-    labels = json.loads((MESSAGES / "labels.json").read_text(encoding="utf-8"))
-    parts = {part: pd.DataFrame(read_lines(MESSAGES / f"{part}.jsonl")) for part in ("train", *HELD_OUT)}
-    items = [item for stage in ("classify", "lora") for item in read_lines(REPORTS / stage / "predictions.jsonl")]
-    baseline = bag_of_words(
-        parts["train"]["text"], parts["train"]["label"], *(parts[part]["text"] for part in HELD_OUT)
-    )
-    for part, table in zip(HELD_OUT, baseline.probabilities, strict=True):
-        for index, (row, message) in enumerate(zip(table, parts[part].itertuples(), strict=True)):
-            probabilities = {label: float(value) for label, value in zip(baseline.labels, row, strict=True)}
-            items.append(
-                {"variant": "bag_of_words", "part": part, "index": index, "text": message.text}
-                | {"expected": message.label, "predicted": max(probabilities, key=lambda label: probabilities[label])}
-                | {"probabilities": probabilities}
-            )
-    frame = pd.DataFrame(items)
-    frame["correct"] = frame["expected"] == frame["predicted"]
-    return frame, labels
-
-
-def scored_answers() -> pd.DataFrame:
-    """Every stored answer with its exact match (0 or 1) and token overlap (0 to 1)."""
-    frame = pd.DataFrame(read_lines(REPORTS / "instruct" / "answers.jsonl"))
-    pairs = list(zip(frame["answer"], frame["reference"], strict=True))
-    return frame.assign(
-        exact_match=[float(exact_match(*pair)) for pair in pairs],
-        token_overlap=[token_overlap(*pair) for pair in pairs],
-    )
-
-
-def with_interval(values: pd.Series, name: str, stage: Stage) -> dict[str, float]:
-    """The mean and the 95 % interval of a bootstrap over items."""
-    resamples, seed = stage.params.evaluate.bootstrap_resamples, derive(stage.params.seed, "bootstrap")
-    low, high = mean_interval(values.to_numpy(dtype=float), resamples, seed)
-    return {name: float(values.mean()), f"{name}_low": low, f"{name}_high": high}
-
-
-def classifier_metrics(stage: Stage, frame: pd.DataFrame, labels: list[str]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for (variant, part), rows in frame.groupby(["variant", "part"], sort=False):
-        scores = classification_scores(list(rows["expected"]), list(rows["predicted"]), labels)
-        found.setdefault(variant, {})[part] = scores | with_interval(rows["correct"], "accuracy", stage)
-    return found
-
-
-def answer_metrics(stage: Stage, frame: pd.DataFrame, training: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for (variant, part), rows in frame.groupby(["variant", "part"], sort=False):
-        scores = with_interval(rows["exact_match"], "exact_match", stage)
-        scores |= with_interval(rows["token_overlap"], "token_overlap", stage)
-        found.setdefault(str(variant), {"validation_loss": training[variant]["validation_loss"]})[str(part)] = scores
-    return found
-
-
-def leakage() -> dict[str, Any]:
-    """How many held-out items are exact copies of training items, in the split that every stage shares."""
-    messages = {part: [row["text"] for row in read_lines(MESSAGES / f"{part}.jsonl")] for part in ("train", *HELD_OUT)}
-    entries = {part: read_lines(INSTRUCTIONS / f"{part}.jsonl") for part in ("train", *HELD_OUT)}
-    return {
-        name: {
-            part: {"items": len(parts[part]), "copies_of_training": count(parts["train"], parts[part])}
-            for part in HELD_OUT
-        }
-        for name, parts, count in (("messages", messages, overlap), ("instructions", entries, leaks))
-    }  # type: ignore[misc]
+from stages.scoring import answer_metrics, classifier_metrics, language_scores, leakage
 
 
 def draw(stage: Stage, metrics: dict[str, Any], messages: pd.DataFrame, labels: list[str], kinds: pd.DataFrame) -> None:

@@ -28,7 +28,8 @@ from gpt.train import TrainResult
 from pipeline.stage import Stage, run
 from stages.bundles import log_assistant
 from stages.lines import read_lines, write_lines
-from stages.training import fit, kept_loss, row_order, shares, starting_model, steps_of, write_curve
+from stages.models import shares, starting_model
+from stages.training import fit, kept_loss, row_order, steps_of, write_curve
 
 INSTRUCTIONS, TOKENIZER = Path("data/samples/instructions"), Path("data/tokenizer")
 PARTS = ("train", "validation", "test")

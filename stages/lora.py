@@ -24,7 +24,8 @@ from stages.classifying import (
     train_classifier,
 )
 from stages.lines import write_lines
-from stages.training import BASE, kept_loss, shares, starting_model, write_curve
+from stages.models import BASE, shares, starting_model
+from stages.training import kept_loss, write_curve
 
 TOKENIZER = Path("data/tokenizer")
 
@@ -38,7 +39,7 @@ def main(stage: Stage) -> None:
     size = model.n_parameters
     add_lora(model, params.rank, params.alpha, params.dropout, generator(seed, "adapters"))
     share = shares(model, size)
-    result = train_classifier(stage, model, params, data, encoding, "lora")
+    result = train_classifier(stage, model, params, data, encoding, "")
 
     folder = stage.out("models/lora")
     save_adapter(model, folder, str(BASE))

@@ -24,7 +24,8 @@ from gpt.tokenizer import load_encoding
 from gpt.windows import MixedOrder
 from pipeline.stage import Stage, run
 from stages.lines import write_lines
-from stages.training import fit, shares, steps_of, write_curve
+from stages.models import shares
+from stages.training import fit, steps_of, write_curve
 from stages.windows import SAMPLES, TOKENS, windows_of
 
 TOKENIZER, WEIGHTS = Path("data/tokenizer"), Path("data/raw/weights")

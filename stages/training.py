@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -12,35 +10,12 @@ import torch
 from torch import nn
 
 from gpt.heads import n_trainable
-from gpt.hf_format import load_gpt2
-from gpt.model import GPT, Transformer
-from gpt.runtime import Runtime, choose_runtime
+from gpt.model import Transformer
 from gpt.seeds import generator
 from gpt.train import TrainResult, TrainSettings, train
-from pipeline import paths, schema
+from pipeline import schema
 from pipeline.stage import Stage
-
-BASE = Path("models/base")
-
-
-def starting_model(variant: str, seed: int) -> GPT:
-    """The pre-trained base, or its shape with fresh random weights."""
-    base = load_gpt2(BASE)
-    return base if variant == "pretrained" else GPT(base.config, generator=generator(seed, "weights"))
-
-
-def runtime_of(stage: Stage, model: Transformer, total_steps: int) -> Runtime:
-    """Device, precision and compilation: a function of parameters, hardware and total steps."""
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(paths.inductor_cache()))
-    options = stage.params.runtime
-    return choose_runtime(
-        options.device,
-        options.precision,
-        options.compile,
-        threads=options.threads,
-        total_steps=total_steps,
-        n_parameters=model.n_parameters,
-    )
+from stages.models import runtime_of
 
 
 def steps_of(params: schema.Training, rows: int) -> int:
@@ -140,12 +115,6 @@ def write_curve(stage: Stage, histories: Mapping[str, Sequence[Mapping[str, floa
     path = stage.out(f"reports/{stage.name}/curve.csv")
     pd.DataFrame(rows).drop(columns="sample", errors="ignore").to_csv(path, index=False, lineterminator="\n")
     stage.log_artifact(path)
-
-
-def shares(model: Transformer, total: int | None = None) -> dict[str, float]:
-    """All parameters, and those trained; `total` where adapters should not count among all."""
-    trained, whole = n_trainable(model), total or model.n_parameters
-    return {"parameters": whole, "trainable_parameters": trained, "trainable_share": trained / whole}
 
 
 def kept_loss(result: TrainResult, keep: str) -> float:

@@ -33,7 +33,11 @@ def write_own_data(folder: Path) -> None:
     ham = [f"ham\tsee you {PLACES[i % 4]} at {i} with the {NOUNS[i % 8]}" for i in range(40)]
     spam = [f"spam\tWIN a free {NOUNS[i % 8]} now, call {1000 + i}" for i in range(30)]
     (folder / "messages.tsv").write_text("\n".join([*ham, ham[0], *spam]) + "\n")
-    entries = [{"instruction": "Repeat the word.", "input": f"{noun}{i}", "output": f"{noun}{i}"} for i in range(3) for noun in NOUNS]
+    entries = [
+        {"instruction": "Repeat the word.", "input": f"{noun}{i}", "output": f"{noun}{i}"}
+        for i in range(3)
+        for noun in NOUNS
+    ]
     entries += [{"instruction": f"What is the plural of {noun}?", "input": "", "output": f"{noun}s"} for noun in NOUNS]
     (folder / "instructions.json").write_text(json.dumps(entries))
 
@@ -91,7 +95,11 @@ def make_workspace(folder: Path, changes: Mapping[str, Any] = CHANGES) -> Path:
 def run(folder: Path, *command: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
     """A command in the workspace as its user would run it, with a home of its own; `python` and `dvc` are this one's."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "SCRIPTORIUM_", "MLFLOW_"))}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("PREFECT_", "SCRIPTORIUM_", "MLFLOW_"))
+    }
     settings = kept | {"PATH": path, "SCRIPTORIUM_HOME": str(folder / ".scriptorium")} | environment
     done = subprocess.run(command, cwd=folder, env=settings, capture_output=True, text=True, timeout=600)
     if check and done.returncode:

@@ -1,0 +1,46 @@
+"""Every held-out item with what each model said of it: the tables that all scores are computed from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from corpus.bag_of_words import bag_of_words
+from corpus.scores import exact_match, token_overlap
+from stages.lines import read_lines
+
+MESSAGES, INSTRUCTIONS, REPORTS = Path("data/samples/messages"), Path("data/samples/instructions"), Path("reports")
+HELD_OUT = ("validation", "test")
+
+
+def classified_messages() -> tuple[pd.DataFrame, list[str]]:
+    """Every held-out message under every classifier, the bag of words included."""
+    labels = json.loads((MESSAGES / "labels.json").read_text(encoding="utf-8"))
+    parts = {part: pd.DataFrame(read_lines(MESSAGES / f"{part}.jsonl")) for part in ("train", *HELD_OUT)}
+    items = [item for stage in ("classify", "lora") for item in read_lines(REPORTS / stage / "predictions.jsonl")]
+    baseline = bag_of_words(
+        parts["train"]["text"], parts["train"]["label"], *(parts[part]["text"] for part in HELD_OUT)
+    )
+    for part, table in zip(HELD_OUT, baseline.probabilities, strict=True):
+        for index, (row, message) in enumerate(zip(table, parts[part].itertuples(), strict=True)):
+            probabilities = {label: float(value) for label, value in zip(baseline.labels, row, strict=True)}
+            items.append(
+                {"variant": "bag_of_words", "part": part, "index": index, "text": message.text}
+                | {"expected": message.label, "predicted": max(probabilities, key=lambda label: probabilities[label])}
+                | {"probabilities": probabilities}
+            )
+    frame = pd.DataFrame(items)
+    frame["correct"] = frame["expected"] == frame["predicted"]
+    return frame, labels
+
+
+def scored_answers() -> pd.DataFrame:
+    """Every stored answer with its exact match (0 or 1) and token overlap (0 to 1)."""
+    frame = pd.DataFrame(read_lines(REPORTS / "instruct" / "answers.jsonl"))
+    pairs = list(zip(frame["answer"], frame["reference"], strict=True))
+    return frame.assign(
+        exact_match=[float(exact_match(*pair)) for pair in pairs],
+        token_overlap=[token_overlap(*pair) for pair in pairs],
+    )

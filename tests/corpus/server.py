@@ -1,0 +1,123 @@
+"""A real web server on 127.0.0.1 for the transfer tests: each path misbehaves in its own way; hits are noted."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+BODY = bytes(range(256)) * 4096  # 1 MiB
+
+
+@dataclass
+class Hits:
+    """What was asked of the server: how often each path, and with which Range."""
+
+    url: str
+    body: bytes = BODY
+    etag: str = '"one"'
+    count: Counter[str] = field(default_factory=Counter)
+    ranges: list[str | None] = field(default_factory=list)
+    stop: threading.Event = field(default_factory=threading.Event)
+
+
+class Handler(BaseHTTPRequestHandler):
+    hits: Hits
+
+    def log_message(self, *args: object) -> None:
+        """Quiet."""
+
+    def do_GET(self) -> None:
+        path = self.path.partition("?")[0]
+        self.hits.count[path] += 1
+        self.hits.ranges.append(self.headers["Range"])
+        with contextlib.suppress(ConnectionError):
+            getattr(self, "serve_" + path.strip("/").split("/")[0].split(".")[0], self.serve_missing)()
+
+    def answer(self, status: int, headers: dict[str, str], body: bytes = b"") -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def serve_missing(self) -> None:
+        self.answer(404, {"Content-Length": "0"})
+
+    def serve_plain(self) -> None:
+        self.answer(200, {"Content-Length": str(len(self.hits.body))}, self.hits.body)
+
+    def serve_truncated(self) -> None:
+        """Half of what is announced, always, and no way to continue."""
+        self.answer(200, {"Content-Length": str(len(self.hits.body))}, self.hits.body[: len(self.hits.body) // 2])
+
+    def serve_resumable(self) -> None:
+        """Twice breaks off in the middle of the whole; continues by Range for who holds the right version."""
+        body, asked, head = self.hits.body, self.headers["Range"], {"ETag": self.hits.etag, "Accept-Ranges": "bytes"}
+        if asked and self.headers["If-Range"] == self.hits.etag:
+            start = int(asked.removeprefix("bytes=").removesuffix("-"))
+            if start >= len(body):
+                self.answer(416, {"Content-Range": f"bytes */{len(body)}", "Content-Length": "0"})
+                return
+            head |= {"Content-Range": f"bytes {start}-{len(body) - 1}/{len(body)}"}
+            self.answer(206, head | {"Content-Length": str(len(body) - start)}, body[start:])
+        else:
+            cut = len(body) if self.hits.count[self.path] > 2 else len(body) // 2
+            self.answer(200, head | {"Content-Length": str(len(body))}, body[:cut])
+
+    def serve_shaky(self) -> None:
+        """Two failures, then fine."""
+        if self.hits.count[self.path] <= 2:
+            self.answer(500 if self.hits.count[self.path] == 1 else 503, {"Content-Length": "0", "Retry-After": "0"})
+        else:
+            self.serve_plain()
+
+    def serve_broken(self) -> None:
+        self.answer(500, {"Content-Length": "0"})
+
+    def serve_moved(self) -> None:
+        self.answer(302, {"Location": "/plain.bin", "Content-Length": "0"})
+
+    def serve_round(self) -> None:
+        self.answer(302, {"Location": "/round", "Content-Length": "0"})
+
+    def serve_outside(self) -> None:
+        self.answer(302, {"Location": "file:///etc/hostname", "Content-Length": "0"})
+
+    def serve_endless(self) -> None:
+        self.answer(200, {})
+        while not self.hits.stop.is_set():
+            self.wfile.write(self.hits.body)
+
+    def serve_huge(self) -> None:
+        self.answer(200, {"Content-Length": str(10**15)})
+
+    def serve_silent(self) -> None:
+        self.hits.stop.wait(20)
+
+    def serve_dripping(self) -> None:
+        """A byte now and then: no single read ever times out."""
+        self.answer(200, {"Content-Length": str(len(self.hits.body))})
+        while not self.hits.stop.wait(0.05):
+            self.wfile.write(b"x")
+            self.wfile.flush()
+
+
+@contextlib.contextmanager
+def serving() -> Iterator[Hits]:
+    """Run the server while the block runs; `Hits.url` is its address."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    hits = Handler.hits = Hits(f"http://127.0.0.1:{server.server_address[1]}")
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    try:
+        yield hits
+    finally:
+        hits.stop.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -1,0 +1,169 @@
+"""The record of runs, seen from stages and flow: with a tracking server, with a bad one, with none."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from pipeline import journal, ledger, paths, sync, tracking
+from pipeline.journal import Journal
+from pipeline.store import Store, store
+from pipeline.tracking import Follower, find_run, finish_parent, start_parent
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCRIPTORIUM_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("SCRIPTORIUM_SYNC", raising=False)
+    monkeypatch.setattr(tracking, "_down_until", 0.0)
+
+
+class Failing(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", "0")))
+        self.send_error(500)
+
+    do_GET = do_POST
+
+    def log_message(self, *arguments: object) -> None:
+        return
+
+
+@pytest.fixture(params=["dead", "failing", "hanging"])
+def bad_server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """An address where nobody listens; a server that answers 500; one that takes a call and never answers."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
+    failing = ThreadingHTTPServer(("127.0.0.1", 0), Failing)
+    threading.Thread(target=failing.serve_forever, daemon=True).start()
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        if request.param == "hanging":
+            bound.listen()
+        port = failing.server_port if request.param == "failing" else bound.getsockname()[1]
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+        yield request.param
+    failing.shutdown()
+    failing.server_close()
+
+
+def test_a_bad_server_costs_a_run_nothing_and_no_event(bad_server: str, capfd: pytest.CaptureFixture[str]) -> None:
+    run = Journal("run")
+    run.write("start", name="pretrain", parent=None, params={}, tags={"dvc.stage": "pretrain"})
+    follower = Follower("run")
+    run.metrics({"loss": 1.0}, 0)
+    run.end(journal.FINISHED)
+    follower.finish()
+    assert follower.process is not None
+    assert follower.process.returncode == 0
+    assert journal.unsent() == ["run"]
+    assert [event["type"] for event, _ in journal.events("run")] == ["start", "metrics", "end"]
+    assert find_run("pretrain", "i", "o") is None
+    assert find_run("lora", "i", "o") is None  # not asked a second time
+    told = capfd.readouterr()
+    assert told.err == ""
+    assert told.out.count("does not answer") == 1
+    assert "run: MlflowException" in (paths.logs() / "sync.log").read_text()
+
+
+def test_the_ledger_needs_no_server(bad_server: str) -> None:
+    ledger.append({"stage": "lora", "inputs": "i", "outputs": "o", "key": "k", "run_id": "r"})
+    assert find_run("lora", "i", "o") == "r"
+
+
+def test_without_a_database_none_is_made_for_a_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert find_run("lora", "i", "o") is None
+    assert not paths.mlflow_db().exists()
+
+
+@pytest.fixture
+def server(database: str, monkeypatch: pytest.MonkeyPatch) -> Store:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", database)
+    return store(database)
+
+
+def test_a_flow_has_a_parent_run_with_links(server: Store, capfd: pytest.CaptureFixture[str]) -> None:
+    parent = start_parent("train", {"parallel": 2})
+    child = Journal("pretrain-x")
+    tags = {"dvc.stage": "pretrain", "dvc.inputs": "i1", "dvc.outputs": "o1"}
+    child.write("start", name="pretrain", parent=parent.key, params={}, tags=tags)
+    follower = Follower(child.key)
+    child.end(journal.FINISHED)
+    follower.finish(60)
+    run_id = sync.run_id_of("pretrain-x")
+    assert run_id is not None
+    rows = [
+        {"stage": "pretrain", "what": "ran", "key": "pretrain-x"},
+        {"stage": "lora", "what": "cached", "run_id": "f" * 32},
+        {"stage": "evaluate", "what": "a | b", "key": "unknown"},
+    ]
+    parent_run = finish_parent(parent, rows, text="Eight chapters.", metrics={"seconds": 4.5}, wait_s=60)
+    assert parent_run is not None
+    assert server.client.get_run(run_id).data.tags["mlflow.parentRunId"] == parent_run
+    found = server.client.get_run(parent_run)
+    assert found.info.status == "FINISHED"
+    assert found.data.params == {"parallel": "2"}
+    assert found.data.metrics == {"seconds": 4.5}
+    place = f"#/experiments/{server.experiment_id}/runs"
+    assert found.data.tags["mlflow.note.content"].splitlines() == [
+        "Eight chapters.", "", "| stage | what | run |", "| --- | --- | --- |",
+        f"| pretrain | ran | [{run_id[:8]}]({place}/{run_id}) |",
+        f"| lora | cached | [ffffffff]({place}/{'f' * 32}) |",
+        "| evaluate | a \\| b |  |",
+    ]  # fmt: skip
+    assert [entry.path for entry in server.client.list_artifacts(parent_run)] == ["summary.md"]
+    paths.ledger_file().unlink()
+    assert find_run("pretrain", "i1", "o1") == run_id
+    assert find_run("pretrain", "i2", "o1") is None
+    told = capfd.readouterr()
+    assert (told.out, told.err) == ("", "")
+
+
+def test_a_run_that_dies_without_a_word_is_marked_killed(server: Store) -> None:
+    run = Journal("victim")
+    run.write("start", name="pretrain", parent=None, params={}, tags={})
+    follower = Follower("victim")
+    follower.finish(60)  # what the pipe tells when the run's process is gone
+    run_id = sync.run_id_of("victim")
+    assert run_id is not None
+    assert server.client.get_run(run_id).info.status == "KILLED"
+    assert Journal.of_stage("victim", "").key != "victim"
+
+
+def test_a_slow_server_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, database: str) -> None:
+    """The follower goes on alone after the wait; here it needs longer merely to start."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", database)
+    run = Journal("slow")
+    run.write("start", name="pretrain", parent=None, params={}, tags={})
+    run.end(journal.FINISHED)
+    follower = Follower("slow")
+    follower.finish(wait_s=0)
+    assert follower.process is not None
+    assert follower.process.returncode is None
+    follower.process.wait(60)
+    assert sync.run_id_of("slow") is not None
+
+
+def test_the_code_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    without = tracking.code_tags("stages.pretrain")
+    assert without["version.torch"].startswith("2.")
+    assert "mlflow.source.git.commit" not in without
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b"]
+    for command in (["init", "-q"], ["add", "file"], ["commit", "-q", "-m", "one"]):
+        (tmp_path / "file").write_text("one")
+        subprocess.run([*git, *command], check=True)
+    clean = tracking.code_tags("stages.pretrain")
+    assert len(clean["mlflow.source.git.commit"]) == 40
+    assert clean["git.dirty"] == "false"
+    (tmp_path / "file").write_text("two")
+    assert tracking.code_tags("stages.pretrain")["git.dirty"] == "true"
+    monkeypatch.setenv("PATH", "")
+    assert tracking.code_tags("stages.pretrain") == without

@@ -1,0 +1,86 @@
+"""The plan says what will run, and why, before anything runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tasks.plan import make_plan
+from tests.tasks.tiny_repo import read_yaml, write_yaml
+
+
+def actions(root: Path, *targets: str) -> dict[str, str]:
+    return {stage.name: stage.action for stage in make_plan(root, targets or None).stages}
+
+
+def reasons(root: Path, name: str) -> tuple[str, ...]:
+    return next(stage.reasons for stage in make_plan(root).stages if stage.name == name)
+
+
+def set_number(root: Path, name: str, number: float) -> None:
+    tree = read_yaml(root / "params.yaml")
+    tree[name]["number"] = number
+    write_yaml(root / "params.yaml", tree)
+
+
+def test_a_new_repository_runs_everything(fresh: Path) -> None:
+    plan = make_plan(fresh)
+    assert plan.waves == (("root",), ("left", "right"), ("join",))
+    assert actions(fresh) == {"root": "run", "left": "run", "right": "run", "join": "run"}
+    assert str(plan).splitlines()[0] == "root   run      never ran"
+
+
+def test_nothing_changed_nothing_to_do(done: Path) -> None:
+    plan = make_plan(done)
+    assert plan.nothing_to_do and str(plan).splitlines()[3] == "join   cached   up to date"
+
+
+def test_a_changed_parameter_is_named_with_both_values_and_what_follows_may_run(done: Path) -> None:
+    set_number(done, "left", 2.5)
+    assert actions(done) == {"root": "cached", "left": "run", "right": "cached", "join": "may run"}
+    assert reasons(done, "left") == ("left.number 1 → 2.5",)
+    assert reasons(done, "join") == ("its inputs come from left",)
+    assert actions(done, "right") == {"root": "cached", "right": "cached"}
+
+
+def test_changed_code_a_missing_output_and_a_hand_made_one_are_named(done: Path) -> None:
+    (done / "left.txt").unlink()
+    (done / "right.txt").unlink()
+    (done / "right.txt").write_text("mine")
+    assert reasons(done, "left") == ("its output left.txt is missing",)
+    assert reasons(done, "right") == ("its output right.txt was changed by hand",)
+    assert actions(done) == {"root": "cached", "left": "restore", "right": "restore", "join": "may run"}
+    (done / "work.py").write_text((done / "work.py").read_text() + "# edited\n")
+    assert reasons(done, "root") == ("work.py changed",)
+    assert actions(done) == {"root": "run", "left": "run", "right": "run", "join": "run"}
+
+
+def test_parameters_that_come_and_go_and_a_changed_command(done: Path) -> None:
+    tree = read_yaml(done / "params.yaml")
+    tree["join"] = {"number": 1, "more": {"deep": [1, 2]}}
+    write_yaml(done / "params.yaml", tree)
+    assert reasons(done, "join") == ("join.more.deep = [1, 2] is a new input",)
+    pipeline = read_yaml(done / "dvc.yaml")
+    pipeline["stages"]["root"]["cmd"] += " "
+    pipeline["stages"]["root"]["cmd"] += "&& true"
+    write_yaml(done / "dvc.yaml", pipeline)
+    assert reasons(done, "root") == ("its command changed",)
+
+
+def test_a_parameter_set_back_is_restored(done: Path) -> None:
+    from tests.tasks.tiny_repo import dvc
+
+    set_number(done, "left", 2)
+    dvc(done, "repro")
+    set_number(done, "left", 1)
+    assert actions(done) == {"root": "cached", "left": "restore", "right": "cached", "join": "may run"}
+
+
+def test_bad_files_and_unknown_stages_are_one_sentence(done: Path) -> None:
+    with pytest.raises(ValueError, match="no stage 'lefft'"):
+        make_plan(done, ["lefft"])
+    (done / "params.yaml").write_text("left: [\n")
+    with pytest.raises(ValueError) as caught:
+        make_plan(done)
+    assert "params.yaml" in str(caught.value) and "\n" not in str(caught.value)
