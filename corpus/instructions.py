@@ -1,0 +1,165 @@
+"""Instructions (chapter 7.2): reading, splitting without leaks, and what kind of task each one is."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Literal
+
+from corpus.parts import PARTS, Part, check_fractions, order_key, part_sizes
+from corpus.utf8 import decoded, is_encodable
+
+Entry = dict[str, str]
+
+FIELDS = ("instruction", "input", "output", "kind")
+
+
+def read_instructions(path: Path) -> list[Entry]:
+    """The entries of a JSON list (`.jsonl`: an object a line), each with instruction, input ("" where there is none),
+    output, and kind where it has one; other keys are left out.
+
+    Raises ValueError with file and entry number (from 1) for what is malformed, and for a file without entries.
+    """
+    text = decoded(path)
+    raw = _parsed_lines(path, text) if path.suffix == ".jsonl" else _parsed(path, text)
+    if not isinstance(raw, list):
+        raise ValueError(f"{path} holds a JSON {type(raw).__name__}; it must be a list of entries")
+    if not raw:
+        raise ValueError(f"{path} holds no entries; each must have an instruction and an output")
+    return [_checked(path, number, entry) for number, entry in enumerate(raw, start=1)]
+
+
+def split_instructions(
+    entries: Sequence[Entry],
+    *,
+    train_fraction: float,
+    validation_fraction: float,
+    order: Literal["file", "shuffled"],
+    seed: int,
+    drop_leaks: bool,
+) -> dict[Part, list[Entry]]:
+    """Train, validation and test entries.
+
+    "file" cuts the list as it stands the way the book does: train, then test, then validation. "shuffled" first puts it
+    in an order decided by seed and content. `drop_leaks` then removes from validation every (instruction, input) pair
+    that is in train, and from test every pair that is in train or validation.
+    """
+    if order not in ("file", "shuffled"):
+        raise ValueError(f"order is {order!r}; it must be 'file' or 'shuffled'")
+    fractions = check_fractions(train_fraction, validation_fraction)
+    rows = list(entries)
+    if order == "shuffled":
+        rows.sort(key=lambda entry: order_key("\0".join(_pair(entry)), seed, "instructions"))
+    sizes = part_sizes(len(rows), fractions, rest="validation" if validation_fraction else "test")
+    first, second = sizes["train"], sizes["train"] + sizes["test"]
+    parts: dict[Part, list[Entry]] = {"train": rows[:first], "validation": rows[second:], "test": rows[first:second]}
+    if drop_leaks:
+        known: set[tuple[str, str]] = set()
+        for part in PARTS:
+            parts[part] = [entry for entry in parts[part] if part == "train" or _pair(entry) not in known]
+            known |= {_pair(entry) for entry in parts[part]}
+    for part in PARTS:
+        if not parts[part] and getattr(fractions, part) > 0:
+            raise ValueError(f"the {part} part of {len(rows)} instructions is empty; give more or another share")
+    return parts
+
+
+def leaks(train: Iterable[Entry], other: Iterable[Entry]) -> int:
+    """How many of `other` ask what something in `train` asks: the same (instruction, input) pair."""
+    known = {_pair(entry) for entry in train}
+    return sum(_pair(entry) in known for entry in other)
+
+
+# What to call a task, by the words of its instruction; the first rule that matches decides, so the order matters: what
+# names its task outright stands above what only mentions a word of it ("rewrite … using a synonym" is a rewriting).
+KINDS: tuple[tuple[str, str], ...] = (
+    ("sentiment", r"sentiment|\[positive, negative"),
+    ("translation", r"^translate\b"),
+    ("spelling", r"\bspell|capitali[sz]e"),
+    ("classification", r"^(classify|categori[sz]e|label|determine whether)\b|^identify the (type|tense|point of view)"),
+    ("voice", r"\b(active|passive) (voice|sentence|form)\b|\bto passive\b"),
+    ("figure of speech", r"^(re-?w|create|make|give|provide an example|identify|what type|name).*"
+                         r"\b(simile|metaphor|idiom|hyperbole|personification|alliteration|onomatopoeia|clichés?"
+                         r"|figurative|literary|palindrome)\b"),
+    ("word form", r"\b(plural|past participle|comparative|superlative|gerund|infinitive|contraction|abbreviation"
+                  r"|compound word|past tense (of|form)|past-tense verb|turn it into a verb)\b"),
+    ("tense", r"\btense\b|\bpast continuous|\b(past|present|future) perfect"),
+    ("synonym", r"^(?!re-?w).*\b(synonyms?|alternate word|simpler word|mean the same)\b"),
+    ("antonym", r"\b(antonyms?|opposite)\b"),
+    ("rhyme", r"\brhym"),
+    ("correction", r"\b(correct(?! (verb|word|order))|gramma(r|tical(ly)?)|mistakes?|misuse|punctuation (at|in)|fix)\b"
+                   r"|^edit\b|redundan"),
+    ("sentence type", r"^(?!name\b).*\b(question|interrogative|imperative|declarative|command|exclamation"
+                      r"|negative statement|(in)?direct speech)\b"),
+    ("unit conversion", r"^convert (\d|the (mass|angle|temperature|time))"),
+    ("number system", r"^convert the (following )?number"),
+    ("sorting", r"^(sort|arrange|rearrange|put|reverse|scramble)\b"),
+    ("parts of speech", r"^(identify|pick|select)\b.*\b(verb|noun|adjective|adverb|pronoun|preposition|interjection"
+                        r"|predicate|subject)\b"),
+    ("completion", r"^(fill|insert|add|suggest a continuation)\b|complete the sentence|missing word"),
+    ("rewriting", r"^(re-?w|change|convert|transform|combine|split|cut|make|alter|simplify the (sentence|text)|shorten"
+                  r"|paraphrase)|\bcombining\b"),
+    ("writing", r"^(generate|create|construct|write|compose)\b|^describe the color|^(provide|give) an example"),
+    ("arithmetic", r"^(calculate|solve|compute|simplify|determine the (area|gravitational|mass|product|sum))\b"
+                   r"|\b(square|cube|root|sum|derivative|integral|prime|multiples?|hypotenuse|odd numbers|fibonacci)\b"
+                   r"|sequence|\bcount\b"),
+    ("formula", r"\b(formula|symbol)\b"),
+    ("measurement", r"\b(boiling|melting|freezing|atomic (number|mass)|ph (level|value)|ph of|speed of"
+                    r"|body temperature|temperature of)\b"),
+    ("definition", r"^(define|explain the term|explain what (an?|gdp)|what does .* mean)\b|hypernym"),
+    ("explanation", r"^(explain|describe|summari[sz]e|how|why)\b|\b(function|purpose) of\b"),
+    ("listing", r"^(list|name (the )?(three|two|four|five|\d+)|given a list)\b"),
+    ("factual question", r"^(what|who|when|where|which|name|identify|look up|find|state|determine)\b"),
+)
+_COMPILED = [(kind, re.compile(pattern, re.IGNORECASE | re.DOTALL)) for kind, pattern in KINDS]
+
+
+def kind_of(entry: Entry) -> str:
+    """The entry's own "kind", else the first of `KINDS` that its instruction fits, else "other"."""
+    if entry.get("kind"):
+        return entry["kind"]
+    return next((kind for kind, pattern in _COMPILED if pattern.search(entry["instruction"].strip())), "other")
+
+
+def _pair(entry: Entry) -> tuple[str, str]:
+    return entry["instruction"], entry.get("input", "")
+
+
+def _parsed(path: Path, text: str) -> object:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is not JSON: {error}") from None
+
+
+def _parsed_lines(path: Path, text: str) -> list[object]:
+    entries = []
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            try:
+                entries.append(json.loads(line))
+            except (ValueError, RecursionError) as error:
+                raise ValueError(f"{path}:{number}: not JSON ({error})") from None
+    return entries
+
+
+def _checked(path: Path, number: int, entry: object) -> Entry:
+    """One entry with its known fields; ValueError that names the entry."""
+    where = f"{path}, entry {number}"
+    if not isinstance(entry, dict):
+        raise ValueError(f"{where} is a {type(entry).__name__}; it must be an object with an instruction and an output")
+    for field in FIELDS:
+        value = entry.get(field, None if field in ("instruction", "output") else "")
+        if not isinstance(value, str):
+            state = "missing" if field not in entry else f"a {type(value).__name__}"
+            raise ValueError(f'{where}: "{field}" is {state}; it must be a string')
+        if not value.strip() and field in ("instruction", "output"):
+            raise ValueError(f'{where}: "{field}" is empty; it must have text')
+        if not is_encodable(value):
+            raise ValueError(f'{where}: "{field}" has half of a surrogate pair (\\ud800 … \\udfff), no character')
+    kept = {field: entry.get(field, "") for field in FIELDS}
+    if not kept["kind"]:
+        del kept["kind"]
+    return kept
