@@ -17,7 +17,7 @@ from pipeline.graph import PARAMS_FILE, StageSpec, read_mapping
 
 
 def inputs_of(spec: StageSpec, root: Path | str = ".", *, cache: Path | None = None) -> dict[str, Any]:
-    """What the stage would read now: {"cmd", "deps": {path: md5}, "params": {leaf: value}}. ValueError if one is missing."""
+    """What the stage would read now: {"cmd", "deps": {path: md5}, "params": {leaf: value}}. ValueError names a gap."""
     root = Path(root)
     cmd = list(spec.cmd) if isinstance(spec.cmd, tuple) else spec.cmd
     return {"cmd": cmd, "deps": _digests(spec, spec.deps, root, cache), "params": _values(spec, root)}

@@ -74,7 +74,8 @@ def problems(error: ValidationError) -> list[str]:
             text = "is missing"
         elif item["type"] != "value_error":
             text = f"is {item['input']!r}: {text[0].lower()}{text[1:]}"
-        found += [f"{place} {line}".strip() if not line.startswith(place) else line for line in text.splitlines()]
+        link = "." if item["type"] == "value_error" and place else " "  # our own rules begin with the leaf's name
+        found += [f"{place}{link}{line}".strip() for line in text.splitlines()]
     return found
 
 

@@ -6,7 +6,6 @@ not depend on which presets were taken before.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -50,7 +49,7 @@ def save(tree: Any) -> None:
     if text != PARAMS_FILE.read_text(encoding="utf-8"):
         beside = PARAMS_FILE.with_suffix(".yaml.new")
         beside.write_text(text, encoding="utf-8")
-        os.replace(beside, PARAMS_FILE)
+        beside.replace(PARAMS_FILE)
 
 
 def main(arguments: list[str]) -> int:

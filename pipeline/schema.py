@@ -61,7 +61,7 @@ class SourceFile(Section):
     @model_validator(mode="after")
     def remote_is_pinned(self) -> SourceFile:
         if self.sha256 is None and not self.url.startswith("data/own/"):
-            raise ValueError(f"source {self.name!r} needs its sha256: only files in data/own/ may go without")
+            raise ValueError(f"sha256 of {self.name!r} is null: only files in data/own/ may go without one")
         return self
 
 

@@ -38,7 +38,7 @@ def server(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> St
 def start(key: str, **fields: Any) -> Journal:
     begun = Journal(key)
     tags = {"dvc.stage": "pretrain", "dvc.inputs": key}
-    begun.write("start", **{"name": "pretrain", "parent": None, "params": {"pretrain.epochs": 3}, "tags": tags} | fields)
+    begun.write("start", **{"name": "pretrain", "parent": None, "params": {"seed": 3}, "tags": tags} | fields)
     return begun
 
 
@@ -61,6 +61,7 @@ def test_a_finished_run_is_told_whole_and_forgotten(server: Store, tmp_path: Pat
     assert (found.info.status, found.info.run_name) == ("FINISHED", "pretrain")
     assert len(found.data.params) == 150
     assert found.data.tags["dvc.outputs"] == "o"
+    assert found.inputs is not None
     assert [entry.dataset.digest for entry in found.inputs.dataset_inputs] == ["d" * 32 + ".dir"]
     assert [entry.path for entry in server.client.list_artifacts(run_id, "curves")] == ["curves/curve.csv"]
     assert [step for step, _, _ in history(server, run_id, "loss")] == list(range(1200))
@@ -148,7 +149,7 @@ def test_a_model_from_code_answers(server: Store, tmp_path: Path) -> None:
     assert mlflow.pyfunc.load_model(f"runs:/{run_id}/shout").predict(["hear", "hear"]) == ["HEAR!", "HEAR!"]
 
 
-def test_what_mlflow_refuses_holds_up_nothing(server: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_refused_holds_up_nothing(server: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "broken.py").write_text("raise RuntimeError('not today')\n")
     run = start("refused")
     code = run.keep(tmp_path / "broken.py", "broken.py")

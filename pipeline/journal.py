@@ -1,0 +1,168 @@
+"""The journal: everything that MLflow shall know of a run, written down first, in HOME/journal/KEY/events.jsonl.
+
+The journal is the source of truth, `pipeline.sync` replays it. Because of that one mechanism it makes no difference
+whether the tracking server was there, came later, or whether the run was killed and resumed in between. An unfinished
+journal is continued by the next run with the same stage and fingerprint, so that a resumed run stays one MLflow run;
+each (metric, step) is written once and keeps its first timestamp.
+
+Event types, all with "time" in milliseconds: start, metrics, tags, dataset, artifact, model, summary, end.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline import paths
+from pipeline.files import write_json
+
+FINISHED, FAILED, KILLED = "FINISHED", "FAILED", "KILLED"
+LINK_FROM_BYTES = 1 << 20
+
+
+@dataclass
+class Sent:
+    """How far a journal has reached a tracking server; `offset` counts bytes of events.jsonl."""
+
+    uri: str = ""
+    experiment_id: str = ""
+    run_id: str | None = None
+    offset: int = 0
+
+    def save(self, key: str) -> None:
+        write_json(paths.journal() / key / "sent.json", asdict(self))
+
+
+def sent(key: str) -> Sent:
+    try:
+        return Sent(**json.loads((paths.journal() / key / "sent.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return Sent()
+
+
+def events(key: str, offset: int = 0) -> Iterator[tuple[dict[str, Any], int]]:
+    """The complete events from a byte offset on, each with the offset behind it; a line torn by a kill is left out."""
+    try:
+        with (paths.journal() / key / "events.jsonl").open("rb") as file:
+            file.seek(offset)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    return
+                offset += len(line)
+                try:
+                    event = json.loads(line)
+                except ValueError:
+                    continue
+                if isinstance(event, dict):
+                    yield event, offset
+    except FileNotFoundError:
+        return
+
+
+def finished(key: str) -> bool:
+    """Whether the journal's last word is that its run ended well: nothing will be added."""
+    last: dict[str, Any] = {}
+    for event, _ in events(key):
+        last = event
+    return last.get("type") == "end" and last.get("status") == FINISHED
+
+
+def unsent() -> list[str]:
+    """The keys of journals with something left to send, oldest first."""
+    found = []
+    for file in paths.journal().glob("*/events.jsonl"):
+        size = file.stat().st_size
+        if size > sent(file.parent.name).offset:
+            found.append((file.stat().st_mtime, file.parent.name))
+    return [key for _, key in sorted(found)]
+
+
+class Journal:
+    """A journal open for writing; one writer at a time (the stage's lock sees to that)."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        self.folder = paths.journal() / key
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.attempt = 0  # how often the run was started before
+        self._logged: dict[str, set[int]] = {}
+        for event, _ in events(key):
+            self.attempt += event["type"] == "start"
+            if event["type"] == "metrics":
+                self._new(event["values"], event["step"])
+        self._file = (self.folder / "events.jsonl").open("ab")
+        if self._torn():
+            self._file.write(b"\n")
+
+    @classmethod
+    def of_stage(cls, stage: str, fingerprint: str) -> Journal:
+        """The unfinished journal of these inputs, or a new one."""
+        prefix = f"{stage}-{fingerprint[:16]}-"
+        if paths.journal().is_dir():
+            for folder in sorted(paths.journal().iterdir()):
+                if folder.name.startswith(prefix) and not finished(folder.name):
+                    return cls(folder.name)
+        return cls(prefix + uuid.uuid4().hex[:8])
+
+    def write(self, type: str, **fields: Any) -> None:
+        """Append one event, handed to the operating system at once: what a killed process wrote is kept."""
+        event = {"type": type, "time": round(time.time() * 1000)} | fields
+        self._file.write(json.dumps(event, sort_keys=True, ensure_ascii=False, allow_nan=False).encode() + b"\n")
+        self._file.flush()
+
+    def metrics(self, values: Mapping[str, float], step: int) -> None:
+        """Write the values whose (metric, step) is new; a resumed run repeats some steps."""
+        if new := self._new(values, step):
+            self.write("metrics", step=step, values={name: _number(value) for name, value in new.items()})
+
+    def end(self, status: str) -> None:
+        self.write("end", status=status)
+        os.fsync(self._file.fileno())
+        self._file.close()
+
+    def keep(self, source: Path, name: str) -> str:
+        """Keep a file or folder until it is sent, large files as hard links; returns its path inside the journal."""
+        place = self.folder / "files" / uuid.uuid4().hex[:12] / name
+        place.parent.mkdir(parents=True)
+        if source.is_dir():
+            shutil.copytree(source, place, copy_function=_link_or_copy, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            _link_or_copy(str(source), str(place))
+        return place.relative_to(self.folder).as_posix()
+
+    def _new(self, values: Mapping[str, Any], step: int) -> dict[str, Any]:
+        new = {name: value for name, value in values.items() if step not in self._logged.setdefault(name, set())}
+        for name in new:
+            self._logged[name].add(step)
+        return new
+
+    def _torn(self) -> bool:
+        with (self.folder / "events.jsonl").open("rb") as file:
+            end = file.seek(0, os.SEEK_END)
+            if end:
+                file.seek(end - 1)
+            return bool(end) and file.read(1) != b"\n"
+
+
+def _number(value: float) -> float | str:
+    """NaN and infinity are no JSON; `float()` reads these words back."""
+    number = float(value)
+    return number if math.isfinite(number) else str(number)
+
+
+def _link_or_copy(source: str, place: str) -> None:
+    """A link costs nothing for a model's weights; small files may be edited in place, so they are copied."""
+    if Path(source).stat().st_size >= LINK_FROM_BYTES:
+        try:
+            return os.link(source, place)
+        except OSError:  # another file system
+            pass
+    shutil.copyfile(source, place)

@@ -1,0 +1,67 @@
+"""File locks that say who holds them. The kernel lets go of a lock when its process dies, so none is ever stale."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+from filelock import FileLock, Timeout
+
+from pipeline import paths
+
+POLL_S = 0.1
+
+
+@contextmanager
+def hold(
+    name: str,
+    *,
+    timeout_s: float | None = None,
+    waiting: Callable[[str], None] | None = None,
+    place: Path | None = None,
+) -> Iterator[None]:
+    """Hold the lock NAME in HOME/locks (or in the folder `place`) for the length of a `with` block.
+
+    timeout_s: seconds to wait; None waits for as long as the holder lives, 0 tries once. TimeoutError names the holder.
+    waiting: called once, with the holder in words, when the lock is not free.
+    """
+    file = (place or paths.locks()) / f"{quote(name, safe='')}.lock"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(file, thread_local=False)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        if waiting is not None:
+            waiting(holder(file))
+        try:
+            lock.acquire(timeout=-1 if timeout_s is None else timeout_s, poll_interval=POLL_S)
+        except Timeout:
+            raise TimeoutError(f"{name} is in use by {holder(file)}") from None
+    try:
+        owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}
+        _owner_file(file).write_text(json.dumps(owner))
+        yield
+    finally:
+        _owner_file(file).unlink(missing_ok=True)
+        file.unlink(missing_ok=True)  # while held: who waits on it finds it unlinked and starts over (filelock looks)
+        lock.release()
+
+
+def holder(file: Path) -> str:
+    """Who holds a lock file, in words."""
+    try:
+        owner = json.loads(_owner_file(file).read_text())
+        since = time.strftime("%H:%M:%S", time.localtime(owner["since"]))
+        return f"process {owner['pid']} on {owner['host']} since {since}"
+    except (OSError, ValueError, KeyError):
+        return "another process"
+
+
+def _owner_file(file: Path) -> Path:
+    return file.with_suffix(".json")

@@ -1,0 +1,140 @@
+"""From the journal to MLflow: `python -m pipeline.sync` (make sync) sends what is left over.
+
+`python -m pipeline.sync --follow KEY` is started beside a run and sends its journal every few seconds until standard
+input, the lifeline to the run, closes. It is a process of its own and not a thread: importing MLflow in a thread would
+hold the interpreter and the import locks of the training, would count as the stage's memory, and could crash its exit.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import shutil
+import sys
+import time
+from contextlib import suppress
+
+from pipeline import journal, ledger, paths
+from pipeline.journal import Sent
+from pipeline.locks import hold
+from pipeline.replay import Replay
+from pipeline.store import Store, store, tracking_uri
+
+EVERY_S = 2.0
+REST_S = 30.0  # after a failure
+SLOW_S = 3.0  # a failure that took longer is not tried again while somebody waits
+PARENT_WAIT_S = 10.0
+
+
+def send(key: str, lock_wait_s: float = 60.0) -> str | None:
+    """Replay what is unsent of a journal; returns the run's id. Raises whatever MLflow raises, and TimeoutError.
+
+    A journal that is finished and sent goes into the ledger and is removed.
+    """
+    with hold(f"journal-{key}", timeout_s=lock_wait_s):
+        state = journal.sent(key)
+        if any(journal.events(key, state.offset)) or (state.uri and state.uri != tracking_uri()):
+            _replay(key, state := _current(store(tracking_uri()), state))
+        if journal.finished(key):
+            _remember(key, state)
+            shutil.rmtree(paths.journal() / key)
+        return state.run_id or run_id_of(key)
+
+
+def attempt(key: str, lock_wait_s: float = 60.0) -> bool:
+    """Send a journal; False, with a line for the log, when that failed: it stays for the next time."""
+    try:
+        send(key, lock_wait_s)
+    except Exception as error:
+        print(f"{time.strftime('%F %T')} {key}: {type(error).__name__}: {str(error)[:500]}", flush=True)
+        return False
+    return True
+
+
+def run_id_of(key: str) -> str | None:
+    """The MLflow run of a journal as far as this computer knows, without asking MLflow."""
+    entry = ledger.newest(key=key)
+    return journal.sent(key).run_id or (entry or {}).get("run_id")
+
+
+def follow(key: str, lifeline: int) -> None:
+    """Send KEY's journal as it grows; once the server has answered, also what earlier runs left over."""
+    rest_until, slow, others, ended = 0.0, False, True, False
+    while not ended:
+        began = time.monotonic()
+        if began >= rest_until:
+            done = attempt(key)
+            slow = not done and time.monotonic() - began > SLOW_S
+            rest_until = 0.0 if done else time.monotonic() + REST_S
+            if done and others:
+                others = False
+                _send_others(key, lifeline)
+        ended = _closed(lifeline, EVERY_S)
+    types = [event["type"] for event, _ in journal.events(key)]
+    if types and types[-1] != "end":
+        journal.Journal(key).end(journal.KILLED)  # its process died without a word
+    if not slow:
+        attempt(key)
+
+
+def _send_others(key: str, lifeline: int) -> None:
+    for other in journal.unsent():
+        if _closed(lifeline, 0):
+            return
+        if other != key:
+            attempt(other, lock_wait_s=0)
+
+
+def _closed(lifeline: int, wait_s: float) -> bool:
+    """Nothing is ever written to the lifeline: when it can be read, its other end is gone."""
+    return bool(select.select([lifeline], [], [], wait_s)[0])
+
+
+def _current(server: Store, state: Sent) -> Sent:
+    """The state to go on from; another server or a deleted database is told everything."""
+    if state.uri != server.uri or (state.run_id and not server.has(state.run_id)):
+        state = Sent()
+    state.uri, state.experiment_id = server.uri, server.experiment_id
+    return state
+
+
+def _replay(key: str, state: Sent) -> None:
+    server = store(tracking_uri())
+
+    def run_of(other: str) -> str | None:
+        return run_id_of(other) or server.find({"scriptorium.key": other})
+
+    def parent_run(parent: str) -> str | None:
+        """The parent's run, made now if need be: a child that is sent without it would never find it again."""
+        if (paths.journal() / parent).is_dir() and (run_id := send(parent, lock_wait_s=PARENT_WAIT_S)):
+            return run_id
+        return run_of(parent)
+
+    Replay(server, key, state, parent_run=parent_run, run_of=run_of).run()
+
+
+def _remember(key: str, state: Sent) -> None:
+    """The ledger's line of a finished run, from the tags that its journal holds, unless the run wrote it itself."""
+    if (known := ledger.newest(key=key)) and known.get("run_id") == state.run_id:
+        return
+    tags: dict[str, str] = {}
+    for event, _ in journal.events(key):
+        tags |= event.get("tags", {}) | (event["values"] if event["type"] == "tags" else {})
+    names = {"stage": "dvc.stage", "inputs": "dvc.inputs", "outputs": "dvc.outputs"}
+    ledger.append({name: tags.get(tag) for name, tag in names.items()} | {"key": key, "run_id": state.run_id})
+
+
+def main(arguments: list[str]) -> int:
+    if arguments[:1] == ["--follow"]:
+        with suppress(OSError):
+            os.nice(5)  # the training goes first
+        follow(arguments[1], sys.stdin.fileno())
+        return 0
+    keys = arguments or journal.unsent()
+    sent = sum(attempt(key) for key in keys)
+    print(f"{sent} of {len(keys)} journals sent to {tracking_uri()}")
+    return 0 if sent == len(keys) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

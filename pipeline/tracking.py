@@ -1,0 +1,143 @@
+"""The record of runs, seen from the stages and the flow. Nothing here needs a tracking server, and none can do harm.
+
+A run writes its journal; a `Follower` process beside it sends that to MLflow. A flow has a parent run, a journal too,
+whose key it hands to its stages in SCRIPTORIUM_PARENT. What a skipped stage made earlier is found by `find_run`.
+SCRIPTORIUM_SYNC=0 keeps to the journal alone; `make sync` sends it later.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from pipeline import ledger, paths, sync
+from pipeline.journal import FINISHED, Journal
+from pipeline.store import QUIET, store, tracking_uri
+
+LIBRARIES = ("torch", "numpy", "safetensors", "tiktoken", "tokenizers", "pandas", "scikit-learn", "dvc", "mlflow")
+FINAL_WAIT_S = 20.0
+LOG_BYTES = 1 << 20
+_down_until = 0.0  # after a failed search, this process leaves the server alone for a while
+
+
+class Follower:
+    """`python -m pipeline.sync --follow KEY`, for as long as this process lives. Its pipe tells it when that ends."""
+
+    def __init__(self, key: str) -> None:
+        self.process: subprocess.Popen[bytes] | None = None
+        if os.environ.get("SCRIPTORIUM_SYNC") == "0":
+            return
+        root = str(Path(__file__).resolve().parent.parent)
+        path = os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH")) if part)
+        environment = {**QUIET, **os.environ, "SCRIPTORIUM_HOME": str(paths.home().absolute()), "PYTHONPATH": path}
+        log = paths.logs() / "sync.log"
+        with suppress(OSError):  # no process to spare: the journal waits for the next one
+            log.parent.mkdir(parents=True, exist_ok=True)
+            mode = "ab" if not log.exists() or log.stat().st_size < LOG_BYTES else "wb"
+            with log.open(mode) as out:
+                self.process = subprocess.Popen(
+                    [sys.executable, "-m", "pipeline.sync", "--follow", key],
+                    stdin=subprocess.PIPE, stdout=out, stderr=out, env=environment,
+                    start_new_session=True,  # the signal that stops a stage must not stop its record
+                )  # fmt: skip
+
+    def finish(self, wait_s: float = FINAL_WAIT_S) -> None:
+        """Let it send the rest. One that needs longer than `wait_s` goes on alone, and ends by itself."""
+        if self.process is not None and self.process.stdin is not None:
+            with suppress(OSError):
+                self.process.stdin.close()
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(wait_s)
+
+
+@dataclass
+class Parent:
+    """A flow's own run; hand `key` to the stages as SCRIPTORIUM_PARENT."""
+
+    key: str
+    journal: Journal
+    follower: Follower
+
+
+def start_parent(name: str, params: Mapping[str, Any] | None = None, tags: Mapping[str, str] | None = None) -> Parent:
+    """Open the flow's run: writes a journal and returns at once."""
+    journal = Journal(f"{name}-{uuid.uuid4().hex[:12]}")
+    all_tags = {"scriptorium.flow": name, **code_tags(f"flows.{name}"), **(tags or {})}
+    journal.write("start", name=name, parent=None, params=dict(params or {}), tags=all_tags)
+    return Parent(journal.key, journal, Follower(journal.key))
+
+
+def finish_parent(
+    parent: Parent,
+    rows: Sequence[Mapping[str, Any]] = (),
+    *,
+    status: str = FINISHED,
+    text: str = "",
+    metrics: Mapping[str, float] | None = None,
+    wait_s: float = FINAL_WAIT_S,
+) -> str | None:
+    """Close the flow's run with a summary (rows of equal keys; `run_id` and `key` become a link). Returns its run id.
+
+    The summary is the run's description and its artifact summary.md. None: no tracking server has it yet.
+    """
+    if metrics:
+        parent.journal.metrics(metrics, step=0)
+    parent.journal.write("summary", rows=[dict(row) for row in rows], text=text)
+    parent.journal.end(status)
+    parent.follower.finish(wait_s)
+    return sync.run_id_of(parent.key)
+
+
+def find_run(stage: str, inputs: str, outputs: str) -> str | None:
+    """The newest run that made these outputs from these inputs (digests): by the ledger, then by MLflow's tags."""
+    entry = ledger.newest(stage=stage, inputs=inputs, outputs=outputs)
+    if entry is not None and (known := entry.get("run_id") or sync.run_id_of(entry["key"])):
+        return str(known)
+    return _search({"dvc.stage": stage, "dvc.inputs": inputs, "dvc.outputs": outputs})
+
+
+def _search(tags: dict[str, str]) -> str | None:
+    global _down_until
+    uri = tracking_uri()
+    if uri == f"sqlite:///{paths.mlflow_db().absolute()}" and not paths.mlflow_db().exists():
+        return None
+    if time.monotonic() < _down_until:
+        return None
+    try:
+        return store(uri).find(tags)
+    except Exception as error:  # whatever it is: a record that cannot be read stops nothing
+        _down_until = time.monotonic() + sync.REST_S
+        print(f"MLflow at {uri} does not answer ({type(error).__name__}): links to earlier runs are left out")
+        return None
+
+
+def code_tags(source: str) -> dict[str, str]:
+    """Tags that say which code ran: git commit, uncommitted changes, library versions. Without git: fewer."""
+    tags = {"mlflow.source.name": source, "mlflow.source.type": "LOCAL"}
+    with suppress(OSError, KeyError, ImportError):
+        tags["mlflow.user"] = getpass.getuser()
+    if commit := _git("rev-parse", "HEAD"):
+        tags["mlflow.source.git.commit"] = commit
+        tags["git.dirty"] = "true" if _git("status", "--porcelain", "--untracked-files=no") else "false"
+    for library in LIBRARIES:
+        with suppress(metadata.PackageNotFoundError):
+            tags[f"version.{library}"] = metadata.version(library)
+    return tags
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
