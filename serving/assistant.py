@@ -14,7 +14,7 @@ from gpt.hf_format import load_gpt2
 from gpt.model import GPT
 from gpt.seeds import generator
 from gpt.settings import read_settings
-from gpt.tokenizer import load_encoding
+from gpt.tokenizer_files import load_encoding
 
 
 class Assistant:

@@ -11,11 +11,12 @@ from typing import Any
 
 import mlflow
 import pandas as pd
+from mlflow.pyfunc import PythonModel
 
 from serving.texts import texts_of
 
 
-class AssistantModel(mlflow.pyfunc.PythonModel):
+class AssistantModel(PythonModel):
     def load_context(self, context: Any) -> None:
         from serving.assistant import Assistant
 

@@ -11,11 +11,12 @@ from typing import Any
 
 import mlflow
 import pandas as pd
+from mlflow.pyfunc import PythonModel
 
 from serving.texts import texts_of
 
 
-class ClassifierModel(mlflow.pyfunc.PythonModel):
+class ClassifierModel(PythonModel):
     def load_context(self, context: Any) -> None:
         from serving.classifier import TextClassifier
 

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from gpt.heads import Classifier, select_trainable
-from gpt.hf_format import save_classifier
+from gpt.hf_classifier import save_classifier
 from gpt.seeds import generator
 from gpt.settings import write_settings
-from gpt.tokenizer import load_encoding
+from gpt.tokenizer_files import load_encoding
+from gpt.train import TrainResult
 from pipeline.stage import Stage, run
 from stages.bundles import log_classifier
 from stages.classifying import (
@@ -24,7 +26,7 @@ from stages.classifying import (
 )
 from stages.lines import write_lines
 from stages.models import shares, starting_model
-from stages.training import kept_loss, write_curve
+from stages.training import kept_row, write_curve
 
 TOKENIZER = Path("data/tokenizer")
 
@@ -32,27 +34,29 @@ TOKENIZER = Path("data/tokenizer")
 def main(stage: Stage) -> None:
     params, seed = stage.params.classify, stage.params.seed
     encoding = load_encoding(TOKENIZER)
-    histories, items, metrics = {}, [], {}
+    results: dict[str, TrainResult] = {}
+    items: list[dict[str, Any]] = []
+    metrics: dict[str, Any] = {}
     for variant in params.variants:
         body = starting_model(variant, seed)
         data = read_messages(encoding, params.max_length, body.config.context_length)
         model = Classifier.from_gpt(body, data.labels, generator(seed, "head"))
         select_trainable(model, params.trainable)
-        result = train_classifier(stage, model, params, data, encoding, variant)
-        found = predictions(model, data, params.batch_size, variant)
+        result = train_classifier(stage, model, params, data, variant)
+        found = predictions(stage, model, data, params.batch_size, variant)
         folder = stage.out("models/classifier") / variant
-        save_classifier(model, folder, data.labels, TOKENIZER)
-        write_settings(folder, {"labels": data.labels, "max_length": data.max_length})
+        save_classifier(model, folder, TOKENIZER)
+        write_settings(folder, {"max_length": data.max_length})
         log_classifier(stage, folder, TOKENIZER, f"classifier-{variant}")
-        histories[variant] = result.history
+        results[variant] = result
         items += found
         metrics[variant] = {
-            "validation_loss": kept_loss(result, params.keep),
+            "validation_loss": kept_row(result, params.keep)["validation_loss"],
             **held_out_scores(found),
             **shares(model),
         }
     write_lines(stage.out("reports/classify/predictions.jsonl"), items)
-    write_curve(stage, histories)
+    write_curve(stage, results)
     stage.log_artifact(stage.out("reports/classify/predictions.jsonl"))
     stage.log_dataset("messages", MESSAGES, "train")
     stage.write_metrics(metrics)

@@ -16,12 +16,13 @@ from torch import nn
 from gpt.collate import pad_rows
 from gpt.evaluate import classifier_probabilities
 from gpt.heads import Classifier
-from gpt.loss import classification_loss
+from gpt.loss import label_loss
 from gpt.train import TrainResult
 from pipeline import schema
 from pipeline.stage import Stage
 from stages.lines import read_lines
-from stages.training import fit, row_order, steps_of
+from stages.models import runtime_of
+from stages.training import fit, order_of, rows_at, steps_of
 
 MESSAGES = Path("data/samples/messages")
 PARTS = ("train", "validation", "test")
@@ -41,6 +42,7 @@ class MessageData:
     parts: Mapping[str, Messages]
     labels: list[str]
     max_length: int
+    pad_id: int
 
 
 def read_messages(encoding: tiktoken.Encoding, max_length: int | None, context_length: int) -> MessageData:
@@ -52,53 +54,49 @@ def read_messages(encoding: tiktoken.Encoding, max_length: int | None, context_l
     parts = {
         part: Messages(
             [line["text"] for line in lines[part]],
-            [row[:longest] for row in tokens[part]],
+            [row[:longest] or [encoding.eot_token] for row in tokens[part]],
             torch.tensor([labels.index(line["label"]) for line in lines[part]]),
         )
         for part in PARTS
     }
-    return MessageData(parts, labels, longest)
+    return MessageData(parts, labels, longest, encoding.eot_token)
 
 
 def train_classifier(
-    stage: Stage,
-    model: Classifier,
-    params: schema.Training,
-    data: MessageData,
-    encoding: tiktoken.Encoding,
-    variant: str,
+    stage: Stage, model: Classifier, params: schema.Training, data: MessageData, variant: str
 ) -> TrainResult:
     """Cross-entropy on the last real token's logits; validation loss and accuracy at every evaluation."""
     part, validation = data.parts["train"], data.parts["validation"]
-    order = row_order(stage.params.seed, "messages", len(part.rows), params)
+    order = order_of(stage, "messages", len(part.rows))
+    total_steps = steps_of(params, order)
+    runtime = runtime_of(stage, model, total_steps)
 
-    def batch(step: int, micro: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        chosen = order(step, micro)
-        tokens, lengths = pad_rows([part.rows[row] for row in chosen], encoding.eot_token, data.max_length)
+    def batch(step: int, micro: int) -> tuple[torch.Tensor, ...]:
+        chosen = rows_at(params, order, step, micro)
+        tokens, lengths = pad_rows([part.rows[row] for row in chosen], data.pad_id, data.max_length)
         return tokens, lengths, part.classes[chosen]
 
-    def loss(module: nn.Module, rows: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, torch.Tensor]:
-        tokens, lengths, classes = rows
-        return classification_loss(module(tokens, lengths), classes)
-
     def evaluate(module: nn.Module) -> dict[str, float]:
-        return {f"validation_{name}": value for name, value in score(module, validation, params.batch_size).items()}
+        probabilities = classifier_probabilities(
+            module, validation.rows, data.pad_id, params.batch_size, runtime, [data.max_length]
+        )
+        return {f"validation_{name}": value for name, value in scores_of(probabilities, validation).items()}
 
     return fit(
         stage,
         model,
         params,
-        total_steps=steps_of(params, len(part.rows)),
+        runtime,
+        total_steps=total_steps,
         batch=batch,
-        loss=loss,
+        loss=label_loss,
         evaluate=evaluate,
         variant=variant,
     )
 
 
-def score(model: nn.Module, messages: Messages, batch_size: int) -> dict[str, float]:
-    """Mean loss (nats) and accuracy over all of a part's messages."""
-    probabilities = classifier_probabilities(model, messages.rows, batch_size)
+def scores_of(probabilities: np.ndarray, messages: Messages) -> dict[str, float]:
+    """Mean loss (nats) and accuracy over all of a part's messages; probabilities (N, n_classes)."""
     classes = messages.classes.numpy()
     likelihood = probabilities[np.arange(len(classes)), classes]
     return {
@@ -107,12 +105,16 @@ def score(model: nn.Module, messages: Messages, batch_size: int) -> dict[str, fl
     }
 
 
-def predictions(model: nn.Module, data: MessageData, batch_size: int, variant: str) -> list[dict[str, Any]]:
+def predictions(
+    stage: Stage, model: Classifier, data: MessageData, batch_size: int, variant: str
+) -> list[dict[str, Any]]:
     """Every held-out message with its label, the predicted one and the probabilities."""
+    runtime = runtime_of(stage, model, 0)
     found = []
     for part in ("validation", "test"):
         messages = data.parts[part]
-        for index, row in enumerate(classifier_probabilities(model, messages.rows, batch_size)):
+        table = classifier_probabilities(model, messages.rows, data.pad_id, batch_size, runtime, [data.max_length])
+        for index, row in enumerate(table):
             found.append(
                 {
                     "variant": variant,

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gpt.tokenizer import load_encoding
+from gpt.tokenizer_files import load_encoding
 from pipeline.stage import Stage, run
 from stages import plots
 from stages.items import REPORTS, classified_messages, scored_answers

@@ -14,22 +14,22 @@ import torch
 from torch import nn
 
 from corpus.prompts import extract_answer, format_answer, format_prompt
-from gpt.collate import instruction_batch
-from gpt.evaluate import row_loss
+from gpt.collate import buckets_up_to, instruction_batch
+from gpt.evaluate import mean_loss
 from gpt.generate import generate
 from gpt.hf_format import save_gpt2
 from gpt.lora import add_lora, merge_lora
-from gpt.loss import language_model_loss
+from gpt.loss import next_token_loss
 from gpt.model import GPT
 from gpt.seeds import generator
 from gpt.settings import write_settings
-from gpt.tokenizer import load_encoding
+from gpt.tokenizer_files import load_encoding
 from gpt.train import TrainResult
 from pipeline.stage import Stage, run
 from stages.bundles import log_assistant
 from stages.lines import read_lines, write_lines
-from stages.models import shares, starting_model
-from stages.training import fit, kept_loss, row_order, steps_of, write_curve
+from stages.models import runtime_of, shares, starting_model
+from stages.training import fit, kept_row, order_of, rows_at, steps_of, write_curve
 
 INSTRUCTIONS, TOKENIZER = Path("data/samples/instructions"), Path("data/tokenizer")
 PARTS = ("train", "validation", "test")
@@ -52,28 +52,37 @@ def train_assistant(
 ) -> TrainResult:
     params = stage.params.instruct
     limit = params.max_length or model.config.context_length
-    order = row_order(stage.params.seed, "instructions", len(rows["train"]), params)
+    order = order_of(stage, "instructions", len(rows["train"]))
+    total_steps = steps_of(params, order)
+    runtime = runtime_of(stage, model, total_steps)
+    # Few widths: each costs the compiler one more pass, and padding costs arithmetic.
+    longest = max(len(prompt) + len(answer) for part in rows.values() for prompt, answer in part)
+    buckets = buckets_up_to(min(limit, longest))
 
-    def collate(chosen: Rows) -> tuple[torch.Tensor, torch.Tensor]:
-        return instruction_batch(chosen, encoding.eot_token, mask_prompt=params.mask_prompt, max_length=limit)
+    def collate(chosen: Rows) -> tuple[torch.Tensor, ...]:
+        end = encoding.eot_token
+        return instruction_batch(chosen, end, mask_prompt=params.mask_prompt, max_length=limit, buckets=buckets)
 
-    def batch(step: int, micro: int) -> tuple[torch.Tensor, torch.Tensor]:
-        return collate([rows["train"][row] for row in order(step, micro)])
-
-    def loss(module: nn.Module, pair: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-        inputs, targets = pair
-        return language_model_loss(module(inputs), targets)
+    def batch(step: int, micro: int) -> tuple[torch.Tensor, ...]:
+        return collate([rows["train"][row] for row in rows_at(params, order, step, micro)])
 
     def evaluate(module: nn.Module) -> dict[str, float]:
         held_out = rows["validation"]
         starts = range(0, len(held_out), params.batch_size)
         batches = (collate(held_out[start : start + params.batch_size]) for start in starts)
-        return {"validation_loss": row_loss(module, batches)}
+        return {"validation_loss": mean_loss(module, next_token_loss, batches, runtime)[0]}
 
-    total_steps = steps_of(params, len(rows["train"]))
     return fit(
-        stage, model, params, total_steps=total_steps, batch=batch, loss=loss, evaluate=evaluate, variant=variant
-    )  # fmt: skip
+        stage,
+        model,
+        params,
+        runtime,
+        total_steps=total_steps,
+        batch=batch,
+        loss=next_token_loss,
+        evaluate=evaluate,
+        variant=variant,
+    )
 
 
 def answer(
@@ -108,7 +117,7 @@ def main(stage: Stage) -> None:
     encoding = load_encoding(TOKENIZER)
     entries = {part: read_lines(INSTRUCTIONS / f"{part}.jsonl") for part in PARTS}
     rows = {part: encode(encoding, entries[part], params.template) for part in PARTS}
-    histories: dict[str, Any] = {}
+    results: dict[str, TrainResult] = {}
     answers: list[dict[str, Any]] = []
     metrics: dict[str, Any] = {}
     for variant in params.variants:
@@ -125,10 +134,10 @@ def main(stage: Stage) -> None:
         for part in ("validation", "test"):
             answers += answer(stage, model, entries[part], encoding, part, variant)
         log_assistant(stage, folder, TOKENIZER, f"assistant-{variant}")
-        histories[variant] = result.history
-        metrics[variant] = {"validation_loss": kept_loss(result, params.keep), **share}
+        results[variant] = result
+        metrics[variant] = {"validation_loss": kept_row(result, params.keep)["validation_loss"], **share}
     write_lines(stage.out("reports/instruct/answers.jsonl"), answers)
-    write_curve(stage, histories)
+    write_curve(stage, results)
     stage.log_artifact(stage.out("reports/instruct/answers.jsonl"))
     stage.log_dataset("instructions", INSTRUCTIONS, "train")
     stage.write_metrics(metrics)

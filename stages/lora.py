@@ -13,7 +13,7 @@ from gpt.lora import add_lora, merge_lora
 from gpt.peft_format import save_adapter
 from gpt.seeds import generator
 from gpt.settings import write_settings
-from gpt.tokenizer import load_encoding
+from gpt.tokenizer_files import load_encoding
 from pipeline.stage import Stage, run
 from stages.bundles import log_classifier
 from stages.classifying import (
@@ -25,7 +25,7 @@ from stages.classifying import (
 )
 from stages.lines import write_lines
 from stages.models import BASE, shares, starting_model
-from stages.training import kept_loss, write_curve
+from stages.training import kept_row, write_curve
 
 TOKENIZER = Path("data/tokenizer")
 
@@ -39,19 +39,21 @@ def main(stage: Stage) -> None:
     size = model.n_parameters
     add_lora(model, params.rank, params.alpha, params.dropout, generator(seed, "adapters"))
     share = shares(model, size)
-    result = train_classifier(stage, model, params, data, encoding, "")
+    result = train_classifier(stage, model, params, data, "")
 
     folder = stage.out("models/lora")
     save_adapter(model, folder, str(BASE))
-    write_settings(folder, {"labels": data.labels, "max_length": data.max_length})
+    write_settings(folder, {"max_length": data.max_length})
     log_classifier(stage, folder, TOKENIZER, "classifier-lora", BASE)
     merge_lora(model)
-    items = predictions(model, data, params.batch_size, "lora")
+    items = predictions(stage, model, data, params.batch_size, "lora")
     write_lines(stage.out("reports/lora/predictions.jsonl"), items)
-    write_curve(stage, {"lora": result.history})
+    write_curve(stage, {"lora": result})
     stage.log_artifact(stage.out("reports/lora/predictions.jsonl"))
     stage.log_dataset("messages", MESSAGES, "train")
-    stage.write_metrics({"validation_loss": kept_loss(result, params.keep), **held_out_scores(items), **share})
+    stage.write_metrics(
+        {"validation_loss": kept_row(result, params.keep)["validation_loss"], **held_out_scores(items), **share}
+    )
 
 
 if __name__ == "__main__":

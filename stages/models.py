@@ -30,9 +30,9 @@ def runtime_of(stage: Stage, model: Transformer, total_steps: int) -> Runtime:
         options.device,
         options.precision,
         options.compile,
-        threads=options.threads,
-        total_steps=total_steps,
-        n_parameters=model.n_parameters,
+        options.threads,
+        total_steps,
+        model.n_parameters,
     )
 
 

@@ -5,7 +5,6 @@ python -m stages.pretrain
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 from pathlib import Path
@@ -17,16 +16,15 @@ from gpt.config import GPTConfig
 from gpt.evaluate import window_loss
 from gpt.generate import generate
 from gpt.hf_format import load_gpt2, save_gpt2
-from gpt.loss import language_model_loss
+from gpt.loss import next_token_loss
 from gpt.model import GPT
-from gpt.seeds import generator
-from gpt.tokenizer import load_encoding
-from gpt.windows import MixedOrder
+from gpt.seeds import derive, generator
+from gpt.tokenizer_files import load_encoding
 from pipeline.stage import Stage, run
 from stages.lines import write_lines
-from stages.models import shares
-from stages.training import fit, steps_of, write_curve
-from stages.windows import SAMPLES, TOKENS, windows_of
+from stages.models import runtime_of, shares
+from stages.training import evaluations, fit, kept_row, rows_at, steps_of, write_curve
+from stages.windows import TOKENS, mixed_order, windows_of
 
 TOKENIZER, WEIGHTS = Path("data/tokenizer"), Path("data/raw/weights")
 
@@ -48,28 +46,22 @@ def main(stage: Stage) -> None:
     encoding = load_encoding(TOKENIZER)
     model = build_model(stage, encoding.n_vocab)
     windows = {part: windows_of(part, model.config.context_length) for part in ("train", "validation")}
-    mixture = json.loads((SAMPLES / "mixture.json").read_text(encoding="utf-8"))
-    order = MixedOrder(seed, mixture["windows"], mixture["probabilities"])
-    total_steps = steps_of(params, len(windows["train"]))
-    per_epoch = total_steps // params.epochs
+    order = mixed_order(derive(seed, "windows"))
+    total_steps = steps_of(params, order)
+    runtime = runtime_of(stage, model, total_steps)
     prompt = encoding.encode_ordinary(params.sample.prompt)
 
-    def batch(step: int, micro: int) -> tuple[torch.Tensor, torch.Tensor]:
-        epoch, position = divmod(step, per_epoch)
-        start = (position * params.accumulation_steps + micro) * params.batch_size
-        return windows["train"].batch(order.epoch(epoch)[start : start + params.batch_size])
-
-    def loss(module: nn.Module, rows: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-        inputs, targets = rows
-        return language_model_loss(module(inputs), targets)
+    def batch(step: int, micro: int) -> tuple[torch.Tensor, ...]:
+        return windows["train"].batch(rows_at(params, order, step, micro))
 
     def evaluate(module: nn.Module) -> dict[str, float]:
         size, most = params.batch_size, params.eval_batches
-        return {f"{name}_loss": window_loss(module, rows, size, most)[0] for name, rows in windows.items()}
+        return {f"{name}_loss": window_loss(module, rows, size, runtime, most)[0] for name, rows in windows.items()}
 
     def write_sample(step: int, module: nn.Module) -> dict[str, str]:
         """The prompt continued, kept in the history: a resumed run writes the same samples."""
         options = params.sample.model_dump(exclude={"prompt"})
+        assert isinstance(module, GPT)
         written = generate(module, [prompt], **options, generator=generator(seed, "sample", step))[0]
         text = encoding.decode(prompt + written)
         print(f"step {step}: {text!r}", flush=True)
@@ -79,21 +71,21 @@ def main(stage: Stage) -> None:
         stage,
         model,
         params,
+        runtime,
         total_steps=total_steps,
         batch=batch,
-        loss=loss,
+        loss=next_token_loss,
         evaluate=evaluate,
         on_evaluation=write_sample,
     )
     save_gpt2(model, stage.out("models/base"), TOKENIZER)
-    samples = [{"step": row["step"], "text": row["sample"]} for row in result.history]
+    rows = evaluations(result)
+    samples = [{"step": row["step"], "text": row["sample"]} for row in rows]
     write_lines(stage.out("reports/pretrain/samples.jsonl"), samples)
-    write_curve(stage, {"base": result.history})
+    write_curve(stage, {"base": result})
     stage.log_artifact(stage.out("reports/pretrain/samples.jsonl"))
     stage.log_dataset("tokens", TOKENS, "train")
-    best = min(result.history, key=lambda row: row["validation_loss"])
-    last = result.history[-1]
-    kept = best if params.keep == "best" else last
+    kept, best = kept_row(result, params.keep), kept_row(result, "best")
     stage.write_metrics(
         {
             "train_loss": kept["train_loss"],
@@ -102,12 +94,10 @@ def main(stage: Stage) -> None:
             "kept_step": kept["step"],
             "best_validation_loss": best["validation_loss"],
             "best_step": best["step"],
-            "last_train_loss": last["train_loss"],
-            "last_validation_loss": last["validation_loss"],
-            "first_train_loss": result.history[0]["train_loss"],
-            "first_validation_loss": result.history[0]["validation_loss"],
             "steps": total_steps,
             "tokens_trained_on": result.tokens,
+            **{f"first_{name}": rows[0][name] for name in ("train_loss", "validation_loss")},
+            **{f"last_{name}": rows[-1][name] for name in ("train_loss", "validation_loss")},
             **shares(model),
         }
     )

@@ -16,36 +16,56 @@ import pandas as pd
 
 from corpus.instructions import kind_of, leaks, read_instructions, split_instructions
 from corpus.messages import overlap, read_messages, split_messages
-from gpt.tokens import part_sources, parts_of
-from gpt.windows import mixture_probabilities, source_windows
+from gpt.order import MixedOrder
+from gpt.tokens import read_about, source_ranges
+from gpt.windows import starts_within
 from pipeline.files import write_json
+from pipeline.schema import Mixture
 from pipeline.stage import Stage, run
 from stages.lines import write_lines
+from stages.windows import MIXTURE, TOKENS
 
-TOKENS, RAW = Path("data/tokens"), Path("data/raw")
+RAW = Path("data/raw")
 
 
 def sample_text(stage: Stage) -> dict[str, float]:
-    """Window starts of every part, and how often an epoch visits each source."""
+    """Window starts of every part, and how the training windows of several sources are mixed."""
     params, context_length = stage.params.sample, stage.params.model.context_length
     folder = stage.out("data/samples/text")
     folder.mkdir()
-    metrics = {}
-    for part in parts_of(TOKENS):
-        windows = source_windows(part_sources(TOKENS, part), context_length, params.stride)
-        starts = np.concatenate([np.asarray(of_source, dtype=np.int64) for of_source in windows.values()])
-        if not len(starts) and part != "test":
+    metrics: dict[str, float] = {}
+    for part in read_about(TOKENS)["parts"]:
+        ranges = source_ranges(TOKENS, part)
+        starts, sizes = starts_within(ranges.values(), context_length, params.stride)
+        if len(starts):
+            np.save(folder / f"{part}.npy", starts, allow_pickle=False)
+        elif part != "test":
             raise ValueError(
-                f"the {part} part is shorter than one window: model.context_length {context_length} needs "
-                f"at least {context_length + 1} tokens in {TOKENS}/{part}.bin"
+                f"the {part} part of the text is shorter than one window: model.context_length {context_length} "
+                f"needs at least {context_length + 1} tokens of one source"
             )
-        np.save(folder / f"{part}.npy", starts, allow_pickle=False)
         metrics[f"{part}_windows"] = len(starts)
         if part == "train":
-            counts = {source: len(of_source) for source, of_source in windows.items()}
-            mixture = mixture_probabilities(counts, params.mixture.weights, params.mixture.alpha)
-            write_json(folder / "mixture.json", {"probabilities": mixture, "windows": counts})
+            metrics["sources"] = write_mixture(folder / MIXTURE, dict(zip(ranges, sizes, strict=True)), params.mixture)
     return metrics
+
+
+def write_mixture(path: Path, sizes: dict[str, int], mixture: Mixture) -> int:
+    """Sources with their windows, weights and shares of an epoch; returns how many there are."""
+    sizes = {source: size for source, size in sizes.items() if size}
+    weights = [mixture.weights.get(source, float(size)) for source, size in sizes.items()]
+    shares = MixedOrder(0, tuple(sizes.values()), tuple(weights), mixture.alpha).shares
+    write_json(
+        path,
+        {
+            "alpha": mixture.alpha,
+            "shares": list(shares),
+            "sizes": list(sizes.values()),
+            "sources": list(sizes),
+            "weights": weights,
+        },
+    )
+    return len(sizes)
 
 
 def sample_messages(stage: Stage) -> dict[str, float]:
@@ -68,9 +88,11 @@ def sample_messages(stage: Stage) -> dict[str, float]:
     for part, rows in parts.items():
         write_lines(folder / f"{part}.jsonl", rows[["label", "text"]].to_dict("records"))
     write_json(folder / "labels.json", params.labels)
-    return {f"{part}_messages": len(rows) for part, rows in parts.items()} | {
-        f"{part}_message_copies": overlap(list(parts["train"]["text"]), list(parts[part]["text"]))
-        for part in ("validation", "test")
+    metrics: dict[str, float] = {f"{part}_messages": len(rows) for part, rows in parts.items()}
+    training = list(parts["train"]["text"])
+    return metrics | {
+        "validation_message_copies": overlap(training, list(parts["validation"]["text"])),
+        "test_message_copies": overlap(training, list(parts["test"]["text"])),
     }
 
 

@@ -17,7 +17,7 @@ from pipeline.stage import Stage
 from stages.items import HELD_OUT, INSTRUCTIONS, MESSAGES
 from stages.lines import read_lines
 from stages.models import runtime_of, starting_model
-from stages.windows import SAMPLES, windows_of
+from stages.windows import parts, windows_of
 
 
 def language_scores(stage: Stage) -> dict[str, Any]:
@@ -25,12 +25,13 @@ def language_scores(stage: Stage) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in ("pretrained", "random"):
         model = starting_model(name, stage.params.seed)
-        runtime_of(stage, model, 0).prepare(model)
+        runtime = runtime_of(stage, model, 0)
+        runtime.prepare(model)
         found[name] = {}
-        for part in ("train", *HELD_OUT):
-            if (SAMPLES / f"{part}.npy").exists() and len(windows := windows_of(part, model.config.context_length)):
-                loss, tokens = window_loss(model, windows, stage.params.evaluate.batch_size)
-                found[name][part] = {"loss": loss, "perplexity": math.exp(loss), "tokens": tokens}
+        for part in parts():
+            windows = windows_of(part, model.config.context_length)
+            loss, tokens = window_loss(model, windows, stage.params.evaluate.batch_size, runtime)
+            found[name][part] = {"loss": loss, "perplexity": math.exp(loss), "tokens": tokens}
     return found
 
 
@@ -62,10 +63,9 @@ def leakage() -> dict[str, Any]:
     """How many held-out items are exact copies of training items, in the split that every stage shares."""
     messages = {part: [row["text"] for row in read_lines(MESSAGES / f"{part}.jsonl")] for part in ("train", *HELD_OUT)}
     entries = {part: read_lines(INSTRUCTIONS / f"{part}.jsonl") for part in ("train", *HELD_OUT)}
-    return {
-        name: {
-            part: {"items": len(parts[part]), "copies_of_training": count(parts["train"], parts[part])}
-            for part in HELD_OUT
-        }
-        for name, parts, count in (("messages", messages, overlap), ("instructions", entries, leaks))
-    }  # type: ignore[misc]
+    found: dict[str, Any] = {"messages": {}, "instructions": {}}
+    for part in HELD_OUT:
+        copies = overlap(messages["train"], messages[part]), leaks(entries["train"], entries[part])
+        found["messages"][part] = {"items": len(messages[part]), "copies_of_training": copies[0]}
+        found["instructions"][part] = {"items": len(entries[part]), "copies_of_training": copies[1]}
+    return found

@@ -11,25 +11,29 @@ from __future__ import annotations
 import sys
 from collections import Counter, deque
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
 import tiktoken
 
 from corpus.documents import Document, clean, drop_duplicates, read_documents, split_by_character, split_by_document
-from gpt.tokenizer import encode_documents, gpt2_encoding, save_encoding, train_encoding
+from gpt.tokenizer import encode_documents, gpt2_encoding, train_encoding
+from gpt.tokenizer_files import save_encoding
 from gpt.tokenizer_report import compare_tokenizers, vocabulary_use
-from gpt.tokens import TokenWriter, open_tokens
+from gpt.tokens import TokenWriter, open_tokens, read_about
 from pipeline.schema import Tokenize
 from pipeline.stage import Stage, run
 
 TEXT, VOCABULARY = Path("data/raw/text"), Path("data/raw/vocabulary")
 
 
-def documents(params: Tokenize, seed: int, dropped: Counter[str] | None = None) -> Iterator[tuple[str, Document]]:
+def documents(params: Tokenize, seed: int, counts: Counter[str] | None = None) -> Iterator[tuple[str, Document]]:
     """(part, cleaned document) of every document that is not a copy of an earlier one, in the files' sorted order."""
     fractions = (params.train_fraction, params.validation_fraction)
-    for document in drop_duplicates(cleaned(params), dropped):
+    counts = counts if counts is not None else Counter()
+    for document in drop_duplicates(cleaned(params), counts):
+        counts["documents"] += 1
         if params.split == "document":
             yield split_by_document(document, fractions, seed), document
         else:
@@ -59,6 +63,12 @@ def training_texts(params: Tokenize, seed: int) -> Iterator[str]:
     return (document.text for part, document in documents(params, seed) if part == "train")
 
 
+def parts_of(params: Tokenize) -> tuple[str, ...]:
+    """Training, validation, and test where the shares leave something for it."""
+    left = 1 - params.train_fraction - params.validation_fraction
+    return ("train", "validation", "test") if left > 1e-9 else ("train", "validation")
+
+
 def main(stage: Stage) -> None:
     params, seed = stage.params.tokenize, stage.params.seed
     encoding = build_encoding(params, seed)
@@ -75,25 +85,30 @@ def main(stage: Stage) -> None:
             yield document.text
 
     folder = stage.out("data/tokens")
-    with TokenWriter(folder, encoding) as writer, stage.progress(None, "documents") as progress:
+    with (
+        TokenWriter(folder, parts_of(params), encoding.n_vocab, encoding.eot_token) as writer,
+        stage.progress(None, "documents") as progress,
+    ):
         for tokens in encode_documents(encoding, texts(), params.workers):
             writer.add(*waiting.popleft(), tokens)
-            progress.advance(tokens=writer.n_tokens)
-    if not writer.counts.get("train"):
-        raise ValueError(f"{TEXT} holds no text for the training part: at least one non-empty document is needed")
+            progress.advance()
 
-    train = open_tokens(folder, "train")
+    about = read_about(folder)["parts"]
+    if empty := [part for part in about if part != "test" and not about[part]["tokens"]]:
+        raise ValueError(f"{TEXT} holds no text for the {empty[0]} part: a longer corpus or a larger share is needed")
     metrics: dict[str, float] = {
-        "documents": sum(writer.documents.values()),
+        "documents": counts["documents"],
         "duplicates_dropped": counts["duplicates"],
         "vocab_size": encoding.n_vocab,
-        "vocabulary_use": vocabulary_use(train, encoding.n_vocab),
-        "bytes_per_token": counts["train_bytes"] / len(train),
+        "vocabulary_use": vocabulary_use(open_tokens(folder, "train"), encoding.n_vocab),
+        "bytes_per_token": counts["train_bytes"] / about["train"]["tokens"],
     }
-    for part, n_tokens in writer.counts.items():
-        metrics |= {f"{part}_tokens": n_tokens, f"{part}_characters": counts[f"{part}_characters"]}
+    for part, numbers in about.items():
+        metrics |= {f"{part}_tokens": numbers["tokens"], f"{part}_characters": counts[f"{part}_characters"]}
     rows = compare_tokenizers(lambda: training_texts(params, seed), params.compare_vocab_size)
-    pd.DataFrame(rows).to_csv(stage.out("reports/tokenize/tokenizers.csv"), index=False, lineterminator="\n")
+    pd.DataFrame(map(asdict, rows)).to_csv(
+        stage.out("reports/tokenize/tokenizers.csv"), index=False, lineterminator="\n"
+    )
     stage.log_artifact(stage.out("reports/tokenize/tokenizers.csv"))
     stage.log_dataset("tokens", folder, "tokenize")
     stage.write_metrics(metrics)

@@ -2,76 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
-import torch
 from torch import nn
 
 from gpt.heads import n_trainable
 from gpt.model import Transformer
-from gpt.seeds import generator
-from gpt.train import TrainResult, TrainSettings, train
+from gpt.order import MixedOrder
+from gpt.runtime import Runtime, peak_flops, share_of_peak
+from gpt.seeds import derive
+from gpt.train import Batch, Loss, TrainResult, TrainSettings, train
 from pipeline import schema
 from pipeline.stage import Stage
-from stages.models import runtime_of
 
 
-def steps_of(params: schema.Training, rows: int) -> int:
-    """Optimizer steps of all epochs; a last, incomplete step of an epoch is left out, as the book's loaders do."""
-    per_epoch = rows // (params.batch_size * params.accumulation_steps)
-    if not per_epoch:
-        needed = params.batch_size * params.accumulation_steps
-        raise ValueError(f"batch_size × accumulation_steps is {needed}: the training part has only {rows} rows")
-    return params.epochs * per_epoch
+def order_of(stage: Stage, name: str, rows: int) -> MixedOrder:
+    """The training rows in a new order every epoch; a pure function of (seed, epoch, position)."""
+    return MixedOrder(derive(stage.params.seed, name), (rows,))
 
 
-def row_order(seed: int, name: str, rows: int, params: schema.Training) -> Callable[[int, int], list[int]]:
-    """(step, micro-batch) → row numbers: a new permutation every epoch, a pure function of (seed, epoch, position)."""
-    per_step = params.batch_size * params.accumulation_steps
-    per_epoch = rows // per_step
-    permutations: dict[int, list[int]] = {}
+def steps_of(params: schema.Training, order: MixedOrder) -> int:
+    """Optimizer steps of all epochs; an epoch's last, incomplete batch is left out, as the book's loaders do."""
+    steps = params.epochs * order.batches_per_epoch(params.batch_size) // params.accumulation_steps
+    if not steps:
+        raise ValueError(
+            f"accumulation_steps {params.accumulation_steps} × batch_size {params.batch_size} is more than "
+            f"the {sum(order.sizes)} training rows of all {params.epochs} epochs: not one step would be made"
+        )
+    return steps
 
-    def rows_at(step: int, micro: int) -> list[int]:
-        epoch, position = divmod(step, per_epoch)
-        if epoch not in permutations:
-            permutations.clear()
-            permutations[epoch] = torch.randperm(rows, generator=generator(seed, name, "order", epoch)).tolist()
-        start = position * per_step + micro * params.batch_size
-        return permutations[epoch][start : start + params.batch_size]
 
-    return rows_at
+def rows_at(params: schema.Training, order: MixedOrder, step: int, micro: int) -> np.ndarray:
+    """The rows of one micro-batch."""
+    return order.batch(step * params.accumulation_steps + micro, params.batch_size)
 
 
 def fit(
     stage: Stage,
     model: Transformer,
     params: schema.Training,
+    runtime: Runtime,
     *,
     total_steps: int,
-    batch: Callable[[int, int], Any],
-    loss: Callable[[nn.Module, Any], tuple[torch.Tensor, Any]],
+    batch: Callable[[int, int], Batch],
+    loss: Loss,
     evaluate: Callable[[nn.Module], dict[str, float]],
     variant: str = "",
-    unit: str = "tokens",
     on_evaluation: Callable[[int, nn.Module], dict[str, str]] | None = None,
 ) -> TrainResult:
     """Train `model` in place; every step goes to the progress bar and MLflow, every evaluation to the curve."""
-    runtime = runtime_of(stage, model, total_steps)
     label = f"{variant}/" if variant else ""
-    print(
-        f"{label or stage.name + ': '}{total_steps} steps, {n_trainable(model):,} trained parameters, {runtime.reason}",
-        flush=True,
-    )
+    print(f"{total_steps} steps, {n_trainable(model):,} trained parameters; {runtime.reason}", flush=True)
     with stage.progress(total_steps, "steps", variant) as progress:
 
-        def on_step(step: int, values: Mapping[str, float]) -> None:
-            progress.advance(**values)
+        def record(step: int, values: Mapping[str, float]) -> None:
             stage.log_metrics({f"{label}{name}": value for name, value in values.items()}, step)
 
-        def evaluated(step: int, values: Mapping[str, float], at: nn.Module) -> dict[str, str]:
-            stage.log_metrics({f"{label}{name}": value for name, value in values.items()}, step)
+        def on_step(step: int, values: dict[str, float]) -> None:
+            progress.skip(step - 1 - progress.done)  # what an earlier, interrupted run had done
+            progress.advance(loss=values["loss"], tokens_per_second=values["tokens_per_second"])
+            record(step, values)
+
+        def evaluated(step: int, values: dict[str, float], at: nn.Module) -> dict[str, str]:
+            record(step, values)
             return on_evaluation(step, at) if on_evaluation else {}
 
         result = train(
@@ -84,13 +80,23 @@ def fit(
             evaluate=evaluate,
             on_step=on_step,
             on_evaluation=evaluated,
-            on_resume=progress.skip,
-            checkpoints=stage.checkpoints_for(runtime.describe()) / variant,
+            checkpoints=stage.checkpoints / (variant or "model"),
             should_stop=stage.stopping,
             keep=params.keep,
         )
-    stage.log_costs({f"{label}{name}": value for name, value in result.costs.items()})
+    log_costs(stage, model, runtime, result, label)
     return result
+
+
+def log_costs(stage: Stage, model: Transformer, runtime: Runtime, result: TrainResult, label: str) -> None:
+    """What the training took: never in files that DVC tracks."""
+    pace = result.tokens / result.seconds
+    costs = {
+        "training_seconds": result.seconds,
+        "tokens_per_second": pace,
+        "share_of_peak": share_of_peak(model.n_parameters, pace, peak_flops(runtime)),
+    }
+    stage.log_costs({f"{label}{name}": value for name, value in costs.items()})
 
 
 def settings_of(params: schema.Training, total_steps: int) -> TrainSettings:
@@ -109,15 +115,20 @@ def settings_of(params: schema.Training, total_steps: int) -> TrainSettings:
     )
 
 
-def write_curve(stage: Stage, histories: Mapping[str, Sequence[Mapping[str, float]]]) -> None:
+def write_curve(stage: Stage, results: Mapping[str, TrainResult]) -> None:
     """`reports/STAGE/curve.csv`: one row an evaluation, with the variant it belongs to."""
-    rows = [{"variant": variant, **row} for variant, history in histories.items() for row in history]
+    rows = [{"variant": variant, **row} for variant, result in results.items() for row in evaluations(result)]
     path = stage.out(f"reports/{stage.name}/curve.csv")
     pd.DataFrame(rows).drop(columns="sample", errors="ignore").to_csv(path, index=False, lineterminator="\n")
     stage.log_artifact(path)
 
 
-def kept_loss(result: TrainResult, keep: str) -> float:
-    """The validation loss of the weights that were kept."""
-    losses = [row["validation_loss"] for row in result.history]
-    return min(losses) if keep == "best" else losses[-1]
+def evaluations(result: TrainResult) -> list[dict[str, Any]]:
+    """The history's rows that hold an evaluation."""
+    return [row for row in result.history if "validation_loss" in row]
+
+
+def kept_row(result: TrainResult, keep: str) -> dict[str, Any]:
+    """The evaluation of the weights that were kept."""
+    rows = evaluations(result)
+    return min(rows, key=lambda row: row["validation_loss"]) if keep == "best" else rows[-1]

@@ -1,0 +1,50 @@
+"""Chapter 5: the transformer block: attention, then a feed-forward network, each on a branch off the residual stream.
+
+Pre-norm, as in GPT-2: a branch reads a normalized copy of the stream and adds its result, so the stream itself
+runs undisturbed from the embeddings to the head and gradients pass back through it unchanged.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from gpt.attention import Attention
+from gpt.config import GPTConfig
+from gpt.dropout import Dropout
+from gpt.kv_cache import KVCache
+
+
+class FeedForward(nn.Module):
+    """Two linear layers with GELU (tanh form, as in GPT-2) between them, four times as wide inside."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.expand = nn.Linear(config.emb_dim, 4 * config.emb_dim)
+        self.gelu = nn.GELU(approximate="tanh")
+        self.contract = nn.Linear(4 * config.emb_dim, config.emb_dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (B, T, C) -> (B, T, C), each position by itself."""
+        return self.contract(self.gelu(self.expand(x)))
+
+
+class Block(nn.Module):
+    """One layer of the model."""
+
+    def __init__(self, config: GPTConfig, layer: int) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(config.emb_dim, eps=1e-5)
+        self.attention = Attention(config, layer)
+        self.norm2 = nn.LayerNorm(config.emb_dim, eps=1e-5)
+        self.feed_forward = FeedForward(config)
+        self.dropout = Dropout(config.dropout)
+
+    def forward(
+        self, x: Tensor, mask: Tensor | None = None, cache: KVCache | None = None, read: Tensor | None = None
+    ) -> Tensor:
+        """x (B, T, C) -> (B, T, C); with `read` (B,), only that position of each row goes on: -> (B, 1, C)."""
+        attended = self.attention(self.norm1(x), mask, cache, read)
+        if read is not None:
+            x = x.gather(1, read[:, None, None].expand(-1, 1, x.size(2)))
+        x = x + self.dropout(attended)
+        return x + self.dropout(self.feed_forward(self.norm2(x)))

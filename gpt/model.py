@@ -1,0 +1,111 @@
+"""Chapters 3 to 5 put together: embeddings, a stack of blocks, a final norm, and a head that scores the vocabulary.
+
+`Transformer` is what every model of this project shares; `GPT` adds the language model's head, `heads.Classifier` a
+classifier's. The weights begin as GPT-2's did (Radford et al., 2019).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from gpt.block import Block
+from gpt.config import GPTConfig
+from gpt.embeddings import Embeddings
+from gpt.kv_cache import KVCache
+
+
+class Transformer(nn.Module):
+    """From tokens to one vector a token; what to do with the vectors is the head's business."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embeddings = Embeddings(config)
+        self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layers))
+        self.final_norm = nn.LayerNorm(config.emb_dim, eps=1e-5)
+
+    def hidden(
+        self,
+        tokens: Tensor,
+        cache: KVCache | None = None,
+        padding: Tensor | None = None,
+        read: Tensor | None = None,
+    ) -> Tensor:
+        """tokens (B, T) int64 -> (B, T, C), after the final norm.
+
+        cache: the tokens before these; this call adds its own. padding (B,): how many columns on the left of each row,
+        counted from the cache's beginning, are padding. read (B,): one position of each row, which then is all that the
+        last block computes: -> (B, 1, C). Raises ValueError when the text outgrows the context.
+        """
+        start = cache.length if cache is not None else 0
+        end = start + tokens.size(1)
+        if end > self.config.context_length:
+            raise ValueError(f"a text of {end} tokens: this model's context is {self.config.context_length} at most")
+        positions = torch.arange(start, end, device=tokens.device)[None]  # (1, T)
+        plain = padding is None and (start == 0 or tokens.size(1) == 1)
+        mask = None if plain else visible(positions, end, padding)
+        x = self.embeddings(tokens, positions if padding is None else (positions - padding[:, None]).clamp(min=0))
+        for block in self.blocks[:-1]:
+            x = block(x, mask, cache)
+        if read is not None:
+            mask = visible(start + read[:, None], end, padding)
+        x = self.blocks[-1](x, mask, cache, read)
+        if cache is not None:
+            cache.length = end
+        return self.final_norm(x)
+
+    @property
+    def n_parameters(self) -> int:
+        """How many numbers there are to train, a shared one counted once."""
+        return sum(p.numel() for p in self.parameters())
+
+    @torch.no_grad()
+    def initialize(self, generator: torch.Generator | None = None) -> None:
+        """GPT-2's initial weights, drawn from `generator` (on the CPU; None: a new one seeded with 0).
+
+        Normal with deviation 0.02, biases zero; what is added to the residual stream, 2 · n_layers times, is smaller by
+        the root of that number, so that the stream's variance does not grow with depth. Nothing on the meta device.
+        """
+        if next(self.parameters()).is_meta:
+            return
+        generator = generator if generator is not None else torch.Generator().manual_seed(0)
+        for name, module in self.named_modules():
+            if isinstance(module, nn.Linear | nn.Embedding):
+                on_residual = name.endswith((".projection", ".contract"))
+                deviation = 0.02 / (2 * self.config.n_layers) ** 0.5 if on_residual else 0.02
+                module.weight.normal_(std=deviation, generator=generator)
+            if isinstance(module, nn.Linear) and module.bias is not None:
+                module.bias.zero_()
+
+
+class GPT(Transformer):
+    """The language model: for every position, a score for each token that could come next."""
+
+    def __init__(self, config: GPTConfig, generator: torch.Generator | None = None) -> None:
+        super().__init__(config)
+        self.head = nn.Linear(config.emb_dim, config.vocab_size, bias=False)
+        self.tie()
+        self.initialize(generator)
+
+    def tie(self) -> None:
+        """Let head and token embedding be one matrix where the configuration says so."""
+        if self.config.tie_embeddings:
+            self.head.weight = self.embeddings.token.weight
+
+    def forward(self, tokens: Tensor, cache: KVCache | None = None, padding: Tensor | None = None) -> Tensor:
+        """tokens (B, T) int64 -> logits (B, T, vocab_size); the arguments are those of `hidden`."""
+        return self.head(self.hidden(tokens, cache, padding))
+
+
+def visible(queries: Tensor, n_keys: int, padding: Tensor | None) -> Tensor:
+    """Who may look at whom: (B or 1, 1, T, n_keys) of bool, True where a query may look at a key.
+
+    queries (B or 1, T): the columns that ask. Each looks at itself and at what stands before it, but not at padding. A
+    padding column sees itself, so that no softmax runs over nothing (that would be NaN); nobody else sees it.
+    """
+    keys = torch.arange(n_keys, device=queries.device)
+    mask = keys <= queries[:, :, None]
+    if padding is not None:
+        mask = mask & (keys >= padding[:, None, None]) | (keys == queries[:, :, None])
+    return mask[:, None]

@@ -1,0 +1,276 @@
+"""Chapter 6's training loop, for every chapter that trains: pre-training, classifying, following instructions, LoRA.
+
+The recipe of one step, in `Training.update`:
+
+    for each micro-batch: dropout's seed, loss as a sum of nats and a count of tokens, backward
+    add both up over processes; divide the gradients by the count; clip their norm
+    learning rate for this step; AdamW
+
+What it promises: every number is a function of (seed, step, micro-batch), so evaluating more often, or being killed and
+run again, ends in the same bytes. Run under `torchrun` it shares the micro-batches of each step among the processes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gpt.checkpoint import Checkpoint, load_newest, save_checkpoint, write_json
+from gpt.distributed import Group, join
+from gpt.optimizer import adamw, learning_rate_at, optimizer_tensors, restore_optimizer
+from gpt.runtime import Runtime
+from gpt.seeds import reseed_device
+from gpt.train_settings import Row, TrainResult, TrainSettings
+
+Batch = tuple[Tensor, ...]
+Loss = Callable[[nn.Module, Batch], tuple[Tensor, Tensor]]
+
+
+@dataclass
+class Progress:
+    """How far a training is: with weights and optimizer, all of a checkpoint."""
+
+    step: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    best_step: int | None = None
+    best_value: float | None = None
+    history: list[Row] = field(default_factory=list)
+    best_weights: dict[str, Tensor] | None = None
+
+
+def train(
+    model: nn.Module,
+    *,
+    loss: Loss,
+    batch: Callable[[int, int], Batch],
+    settings: TrainSettings,
+    runtime: Runtime,
+    seed: int,
+    evaluate: Callable[[nn.Module], dict[str, float]] | None = None,
+    on_step: Callable[[int, dict[str, float]], None] | None = None,
+    on_evaluation: Callable[[int, dict[str, float], nn.Module], dict[str, str]] | None = None,
+    checkpoints: Path | None = None,
+    identity: Mapping[str, Any] | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+    keep: str = "last",
+    best_metric: str = "validation_loss",
+    report: Callable[[str], None] = lambda line: print(line, file=sys.stderr),
+) -> TrainResult:
+    """Train those parameters of `model` that require gradients, in place, and leave it on the device in `eval` mode.
+
+    loss(model, batch) -> (sum of nats, counted tokens); batch(step, micro) -> tensors on the CPU, a pure function of
+    both numbers (from 0). evaluate(model) -> metrics, called without gradients; on_evaluation(step, metrics, model) may
+    write a sample, and what it returns joins the history's row; on_step(step, numbers) gets what the history's row has, and tokens_per_second. Steps count from 1
+    there. keep: "last", or "best" for the weights with the lowest `best_metric` of all evaluations.
+    checkpoints: a folder; a training of the same settings, seed, runtime, parameters and `identity` goes on there.
+
+    Raises FloatingPointError when a number is no longer finite, KeyboardInterrupt after `should_stop()` (with a
+    checkpoint), ValueError for settings that don't fit together, OSError when a checkpoint can't be written.
+    """
+    group = join(runtime.device)
+    if settings.accumulation_steps % group.size:
+        raise ValueError(
+            f"accumulation_steps is {settings.accumulation_steps}: {group.size} processes share them, so a multiple"
+        )
+    if keep not in ("last", "best") or (keep == "best" and evaluate is None):
+        raise ValueError(f'keep is {keep!r}: it must be "last", or "best" where something is evaluated')
+    runtime.prepare(model)
+    training = Training(model, loss, batch, settings, runtime, seed, group)
+    if checkpoints is not None:
+        training.open_checkpoints(checkpoints, identity or {}, report)
+    progress = training.progress
+    resumed_from = progress.step
+
+    def evaluated() -> None:
+        if evaluate is None:
+            return
+        if progress.step == 0:
+            progress.history.append({"step": 0, "tokens": 0})
+        metrics = training.evaluate(evaluate, best_metric if keep == "best" else None)
+        if on_evaluation is not None and group.first:
+            progress.history[-1].update(on_evaluation(progress.step, metrics, model))
+
+    if progress.step == 0:
+        evaluated()
+    while progress.step < settings.total_steps:
+        numbers = training.update()
+        if on_step is not None and group.first:
+            on_step(progress.step, numbers)
+        last = progress.step == settings.total_steps
+        if last or progress.step % settings.eval_interval == 0:
+            evaluated()
+        stop = not last and group.any(should_stop(), runtime.device)
+        if last or stop or (settings.checkpoint_interval and progress.step % settings.checkpoint_interval == 0):
+            training.save()
+        if stop:
+            raise KeyboardInterrupt(f"stopped after step {progress.step}; last checkpoint: {training.newest or 'none'}")
+    if progress.best_weights is not None:
+        put_weights(model, progress.best_weights)
+    model.eval()
+    return TrainResult(
+        progress.history,
+        progress.step,
+        progress.tokens,
+        progress.best_step,
+        progress.best_value,
+        progress.seconds,
+        resumed_from,
+    )
+
+
+class Training:
+    """One training under way."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: Loss,
+        batch: Callable[[int, int], Batch],
+        settings: TrainSettings,
+        runtime: Runtime,
+        seed: int,
+        group: Group,
+    ) -> None:
+        self.model = model
+        self.loss = runtime.compiled(loss)
+        self.batch = batch
+        self.settings = settings
+        self.runtime = runtime
+        self.seed = seed
+        self.group = group
+        self.optimizer = adamw(model, settings.learning_rate, settings.weight_decay, (settings.beta1, settings.beta2))
+        self.progress = Progress()
+        self.folder: Path | None = None
+        self.newest: Path | None = None
+
+    def update(self) -> dict[str, float]:
+        """One step of the recipe; returns its numbers."""
+        began = time.perf_counter()
+        step, settings = self.progress.step, self.settings
+        self.model.train()
+        nats = torch.zeros((), device=self.runtime.device)
+        counted = torch.zeros((), device=self.runtime.device, dtype=torch.int64)
+        for micro in range(self.group.rank, settings.accumulation_steps, self.group.size):
+            inputs = self.runtime.place(self.batch(step, micro))
+            reseed_device(self.seed, step, micro)
+            with self.runtime.autocast():
+                total, count = self.loss(self.model, inputs)
+            total.backward()
+            nats += total.detach()
+            counted += count
+
+        gradients = [p.grad for p in self.model.parameters() if p.requires_grad and p.grad is not None]
+        self.group.add([*gradients, nats, counted])
+        tokens = int(counted.item())
+        if tokens == 0:
+            raise ValueError(f"the batch of step {step + 1} has no target that counts: every one of them is masked")
+        mean_loss = nats.item() / tokens
+        norm = torch.nn.utils.get_total_norm(gradients).item() / tokens
+        learning_rate = learning_rate_at(
+            step,
+            peak=settings.learning_rate,
+            minimum=settings.min_learning_rate,
+            warmup_steps=settings.warmup_steps,
+            total_steps=settings.total_steps,
+        )
+        if not (math.isfinite(mean_loss) and math.isfinite(norm)):
+            raise self.diverged(f"loss {mean_loss}, gradient norm {norm}", step + 1, learning_rate)
+
+        clip = min(1.0, settings.grad_clip / (norm + 1e-6)) if settings.grad_clip else 1.0
+        for gradient in gradients:
+            gradient.mul_(clip / tokens)  # one pass makes the sum a mean and clips it
+        for parameters in self.optimizer.param_groups:
+            parameters["lr"] = learning_rate
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+
+        seconds = time.perf_counter() - began
+        self.progress.step += 1
+        self.progress.tokens += tokens
+        self.progress.seconds += seconds
+        numbers = {"loss": mean_loss, "learning_rate": learning_rate, "gradient_norm": norm}
+        self.progress.history.append({"step": self.progress.step, "tokens": self.progress.tokens, **numbers})
+        return {**numbers, "tokens": self.progress.tokens, "tokens_per_second": tokens / seconds}
+
+    def evaluate(self, evaluate: Callable[[nn.Module], dict[str, float]], best_metric: str | None) -> dict[str, float]:
+        """Metrics now, added to the history's last row; the weights are kept when `best_metric` is the lowest yet."""
+        progress = self.progress
+        self.model.eval()
+        with torch.no_grad():
+            metrics = evaluate(self.model)
+        if not all(math.isfinite(value) for value in metrics.values()):
+            raise self.diverged(f"evaluation {metrics}", progress.step, self.optimizer.param_groups[0]["lr"])
+        progress.history[-1].update(metrics)
+        if best_metric is not None:
+            if best_metric not in metrics:
+                raise ValueError(f"keep is best by {best_metric!r}, but evaluating gives {', '.join(sorted(metrics))}")
+            if progress.best_value is None or metrics[best_metric] < progress.best_value:
+                progress.best_step, progress.best_value = progress.step, metrics[best_metric]
+                progress.best_weights = {name: tensor.clone() for name, tensor in weights_of(self.model).items()}
+        return metrics
+
+    def diverged(self, what: str, step: int, learning_rate: float) -> FloatingPointError:
+        return FloatingPointError(
+            f"training diverged at step {step}: {what}, learning rate {learning_rate:g}; "
+            f"last good checkpoint: {self.newest or 'none'}. Try a lower learning rate, or a longer warm-up"
+        )
+
+    def open_checkpoints(self, folder: Path, identity: Mapping[str, Any], report: Callable[[str], None]) -> None:
+        """Go on from the newest whole checkpoint of this very training, kept in a folder named by what defines it."""
+        about = {
+            "identity": dict(identity),
+            "parameters": {name: list(tensor.shape) for name, tensor in weights_of(self.model).items()},
+            "processes": self.group.size,
+            "runtime": self.runtime.describe(),
+            "seed": self.seed,
+            "settings": asdict(self.settings),
+        }
+        digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+        self.folder = folder / digest[:16]
+        if self.group.first:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_json(self.folder / "training.json", about)
+        found = load_newest(self.folder, report if self.group.first else lambda line: None, self.group.first)
+        if found is not None:
+            put_weights(self.model, found.weights)
+            restore_optimizer(self.optimizer, found.optimizer)
+            self.progress = Progress(**found.state, step=found.step, history=found.history, best_weights=found.best)
+            self.newest = self.folder / f"step-{found.step}"
+
+    def save(self) -> None:
+        """A checkpoint, written by the first process while the others wait."""
+        if self.folder is None:
+            return
+        progress = self.progress
+        if self.group.first:
+            state = {name: getattr(progress, name) for name in ("tokens", "seconds", "best_step", "best_value")}
+            weights, optimizer = weights_of(self.model), optimizer_tensors(self.optimizer)
+            found = Checkpoint(progress.step, state, progress.history, weights, optimizer, progress.best_weights)
+            self.newest = save_checkpoint(self.folder, found)
+        self.group.wait()
+
+
+def weights_of(model: nn.Module) -> dict[str, Tensor]:
+    """What training changes: trainable parameters, each once, and stored buffers; detached, on the CPU."""
+    trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    buffers = {name: buffer for name, buffer in model.named_buffers() if name in model.state_dict()}
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in {**trainable, **buffers}.items()}
+
+
+@torch.no_grad()
+def put_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """The counterpart of `weights_of`, in place."""
+    places = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    for name, tensor in weights.items():
+        places[name].copy_(tensor)
