@@ -59,7 +59,7 @@ def train(
     seed: int,
     evaluate: Callable[[nn.Module], dict[str, float]] | None = None,
     on_step: Callable[[int, dict[str, float]], None] | None = None,
-    on_evaluation: Callable[[int, dict[str, float], nn.Module], dict[str, str]] | None = None,
+    on_evaluation: Callable[[int, dict[str, float], nn.Module], Mapping[str, str] | None] | None = None,
     checkpoints: Path | None = None,
     identity: Mapping[str, Any] | None = None,
     should_stop: Callable[[], bool] = lambda: False,
@@ -70,9 +70,9 @@ def train(
     """Train those parameters of `model` that require gradients, in place, and leave it on the device in `eval` mode.
 
     loss(model, batch) -> (sum of nats, counted tokens); batch(step, micro) -> tensors on the CPU, a pure function of
-    both numbers (from 0). evaluate(model) -> metrics, called without gradients; on_evaluation(step, metrics, model) may
-    write a sample, and what it returns joins the history's row; on_step(step, numbers) gets what the history's row has, and tokens_per_second. Steps count from 1
-    there. keep: "last", or "best" for the weights with the lowest `best_metric` of all evaluations.
+    both numbers (from 0). evaluate(model) -> metrics, called without gradients. on_evaluation(step, metrics, model) may
+    write a sample; what it returns joins the history's row. on_step(step, numbers) gets what that row has, and
+    tokens_per_second. Steps count from 1 there. keep: "last", or "best": the weights with the lowest `best_metric`.
     checkpoints: a folder; a training of the same settings, seed, runtime, parameters and `identity` goes on there.
 
     Raises FloatingPointError when a number is no longer finite, KeyboardInterrupt after `should_stop()` (with a
@@ -99,7 +99,7 @@ def train(
             progress.history.append({"step": 0, "tokens": 0})
         metrics = training.evaluate(evaluate, best_metric if keep == "best" else None)
         if on_evaluation is not None and group.first:
-            progress.history[-1].update(on_evaluation(progress.step, metrics, model))
+            progress.history[-1].update(on_evaluation(progress.step, metrics, model) or {})
 
     if progress.step == 0:
         evaluated()
@@ -264,7 +264,8 @@ class Training:
 def weights_of(model: nn.Module) -> dict[str, Tensor]:
     """What training changes: trainable parameters, each once, and stored buffers; detached, on the CPU."""
     trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    buffers = {name: buffer for name, buffer in model.named_buffers() if name in model.state_dict()}
+    stored = model.state_dict().keys()
+    buffers = {name: buffer for name, buffer in model.named_buffers() if name in stored}
     return {name: tensor.detach().cpu().contiguous() for name, tensor in {**trainable, **buffers}.items()}
 
 

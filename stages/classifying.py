@@ -74,7 +74,7 @@ def train_classifier(
     def batch(step: int, micro: int) -> tuple[torch.Tensor, ...]:
         chosen = rows_at(params, order, step, micro)
         tokens, lengths = pad_rows([part.rows[row] for row in chosen], data.pad_id, data.max_length)
-        return tokens, lengths, part.classes[chosen]
+        return tokens, lengths, part.classes[chosen.tolist()]
 
     def evaluate(module: nn.Module) -> dict[str, float]:
         probabilities = classifier_probabilities(

@@ -62,7 +62,8 @@ def fit(
             stage.log_metrics({f"{label}{name}": value for name, value in values.items()}, step)
 
         def on_step(step: int, values: dict[str, float]) -> None:
-            progress.skip(step - 1 - progress.done)  # what an earlier, interrupted run had done
+            if step - 1 > progress.done:  # what an earlier, interrupted run had done
+                progress.skip(step - 1 - progress.done)
             progress.advance(loss=values["loss"], tokens_per_second=values["tokens_per_second"])
             record(step, values)
 

@@ -1,4 +1,4 @@
-"""The repository that most tests of the seam use: two roots, two siblings, one stage that joins them."""
+"""Each test of tasks/ stands in a repository of its own, with a home of its own."""
 
 from __future__ import annotations
 
@@ -8,58 +8,23 @@ from pathlib import Path
 
 import pytest
 
-from tests.tasks.tiny_repo import dvc, make_repo, python
-
-WORK = """
-import sys
-from pathlib import Path
-from ruamel.yaml import YAML
-out, *sources = sys.argv[1:]
-name = Path(out).stem
-number = YAML(typ="safe").load(Path("params.yaml").read_text())[name]["number"]
-print(f"{name} says {number}")
-if number < 0:
-    print("about to fail")
-    sys.exit(f"{name}: number is {number}, allowed are 0 and more")
-Path(out).write_text("+".join([str(number), *(Path(source).read_text() for source in sources)]))
-"""
-
-
-def stage(name: str, *sources: str) -> dict[str, object]:
-    return {
-        "cmd": python("work", f"{name}.txt", *sources),
-        "deps": ["work.py", *sources],
-        "params": [name],
-        "outs": [f"{name}.txt"],
-    }
+from tests.tasks.tiny_repo import make_templates
 
 
 @pytest.fixture(scope="session")
 def templates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with two repositories, made once and copied for each test: `fresh`, where nothing ran, and `done`."""
-    folder = tmp_path_factory.mktemp("templates")
-    stages = {
-        "root": stage("root"),
-        "left": stage("left", "root.txt"),
-        "right": stage("right", "root.txt"),
-        "join": stage("join", "left.txt", "right.txt"),
-    }
-    params = {name: {"number": 1} for name in stages}
-    make_repo(folder / "fresh", stages, params, {"work": WORK})
-    shutil.copytree(folder / "fresh", folder / "done")
-    dvc(folder / "done", "repro")
-    return folder
+    return make_templates(tmp_path_factory.mktemp("templates"))
 
 
 @pytest.fixture
 def fresh(templates: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """root → left, right → join, none of which has run. The test stands in the repository."""
+    """The repository in which nothing has run."""
     return enter(templates / "fresh", tmp_path, monkeypatch)
 
 
 @pytest.fixture
 def done(templates: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The same after `dvc repro`."""
+    """The repository after `dvc repro`."""
     return enter(templates / "done", tmp_path, monkeypatch)
 
 

@@ -31,12 +31,12 @@ def test_lock_entries_are_those_of_dvc_lock(done: Path) -> None:
     assert lock_entries(done)["left"]["outs"][0]["path"] == "left.txt"
 
 
-def test_a_lock_file_cut_anywhere_is_removed_and_everything_restored(done: Path) -> None:
+def test_a_lock_file_cut_anywhere_is_put_aside_and_everything_restored(done: Path) -> None:
     whole = (done / "dvc.lock").read_bytes()
-    dvc(done, "gc", "--workspace", "--force")  # nothing in use may go
-    for size in (0, 10, len(whole) // 2, len(whole) - 3):
+    cut_line = whole.index(b"outs:", len(whole) // 2) + len(b"outs:\n")
+    for size in (0, len(whole) // 2, cut_line, len(whole) - 3):
         (done / "dvc.lock").write_bytes(whole[:size])
-        repair(done)
+        assert "damaged" in repair(done)[0]
         dvc(done, "repro")
         assert (done / "dvc.lock").read_bytes() == whole
     assert repair(done) == []

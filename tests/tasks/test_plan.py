@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tasks.plan import make_plan
-from tests.tasks.tiny_repo import read_yaml, write_yaml
+from tests.tasks.tiny_repo import dvc, read_yaml, set_number, write_yaml
 
 
 def actions(root: Path, *targets: str) -> dict[str, str]:
@@ -16,12 +16,6 @@ def actions(root: Path, *targets: str) -> dict[str, str]:
 
 def reasons(root: Path, name: str) -> tuple[str, ...]:
     return next(stage.reasons for stage in make_plan(root).stages if stage.name == name)
-
-
-def set_number(root: Path, name: str, number: float) -> None:
-    tree = read_yaml(root / "params.yaml")
-    tree[name]["number"] = number
-    write_yaml(root / "params.yaml", tree)
 
 
 def test_a_new_repository_runs_everything(fresh: Path) -> None:
@@ -69,8 +63,6 @@ def test_parameters_that_come_and_go_and_a_changed_command(done: Path) -> None:
 
 
 def test_a_parameter_set_back_is_restored(done: Path) -> None:
-    from tests.tasks.tiny_repo import dvc
-
     set_number(done, "left", 2)
     dvc(done, "repro")
     set_number(done, "left", 1)

@@ -73,3 +73,32 @@ def test_requests_to_end_are_left_to_the_lifeline() -> None:
         process.stdout.readline()
         process.terminate()
         assert process.wait() == 0
+
+
+LAUNCHER = """
+import subprocess, sys
+sys.exit(subprocess.call([sys.executable, "-c", sys.argv[1]]))
+"""
+COUNTING = """
+import ctypes, pathlib, signal, sys, time
+signals = []
+signal.signal(signal.SIGTERM, lambda *_: signals.append(1))
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # as the stages do: SIGTERM when the parent dies
+print("ready", flush=True)
+while not signals:
+    time.sleep(0.05)
+time.sleep(0.5)
+pathlib.Path({file!r}).write_text(str(len(signals)))
+"""
+
+
+def test_a_stage_that_saves_is_asked_once(tmp_path: Path) -> None:
+    """Ending the launcher (dvc) first would send the stage a second signal, which means "at once"."""
+    file = tmp_path / "count"
+    with supervised(sys.executable, "-c", LAUNCHER, COUNTING.format(file=str(file))) as process:
+        assert process.stdout is not None and process.stdin is not None
+        process.stdout.readline()
+        process.stdin.close()
+        assert process.wait() == CUT
+    assert file.read_text() == "1"

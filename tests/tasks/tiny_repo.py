@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -9,6 +10,20 @@ from pathlib import Path
 from textwrap import dedent
 
 from ruamel.yaml import YAML
+
+WORK = """
+import sys
+from pathlib import Path
+from ruamel.yaml import YAML
+out, *sources = sys.argv[1:]
+name = Path(out).stem
+number = YAML(typ="safe").load(Path("params.yaml").read_text())[name]["number"]
+print(f"{name} says {number}")
+if number < 0:
+    print("about to fail")
+    sys.exit(f"{name}: number is {number}, allowed are 0 and more")
+Path(out).write_text("+".join([str(number), *(Path(source).read_text() for source in sources)]))
+"""
 
 
 def run(root: Path, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -47,3 +62,34 @@ def read_yaml(path: Path) -> dict:
 def python(script: str, *arguments: str) -> str:
     """The `cmd` that runs SCRIPT.py with this interpreter."""
     return " ".join([sys.executable, f"{script}.py", *arguments])
+
+
+def stage(name: str, *sources: str) -> dict[str, object]:
+    return {
+        "cmd": python("work", f"{name}.txt", *sources),
+        "deps": ["work.py", *sources],
+        "params": [name],
+        "outs": [f"{name}.txt"],
+    }
+
+
+def make_templates(folder: Path) -> Path:
+    """Two repositories to copy for each test: `fresh`, where nothing ran, and `done`. root → left, right → join."""
+    stages = {
+        "root": stage("root"),
+        "left": stage("left", "root.txt"),
+        "right": stage("right", "root.txt"),
+        "join": stage("join", "left.txt", "right.txt"),
+    }
+    params = {name: {"number": 1} for name in stages}
+    make_repo(folder / "fresh", stages, params, {"work": WORK})
+    shutil.copytree(folder / "fresh", folder / "done")
+    dvc(folder / "done", "repro")
+    return folder
+
+
+def set_number(root: Path, name: str, number: float) -> None:
+    """Edit params.yaml."""
+    tree = read_yaml(root / "params.yaml")
+    tree[name]["number"] = number
+    write_yaml(root / "params.yaml", tree)

@@ -1,0 +1,241 @@
+"""The training flow: every stage of dvc.yaml that is stale, siblings side by side, each as one Prefect task.
+
+    python -m flows.train [--stages pretrain lora] [--parallel 2] [--time-limit 3600] [--plan]
+
+DVC decides what runs, Prefect when, MLflow remembers; the flow only brings them together. It ends with one table.
+However it ends (done, failed, Ctrl-C, SIGTERM, `prefect flow-run cancel`, kill -9), no process of a stage is left over.
+"""
+
+# ruff: noqa: E402
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from flows import services
+
+services.configure()  # before Prefect reads its settings
+
+from prefect import flow, get_client, get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+from prefect.exceptions import TerminationSignal
+from prefect.futures import PrefectFuture
+from prefect.runtime import flow_run
+from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_ALLOW_EPHEMERAL_MODE, temporary_settings
+from prefect.states import Cancelled, Completed, Failed, State
+from rich.console import Console
+
+from flows.bars import live_bars
+from pipeline import journal, paths, tracking
+from pipeline.files import remove_tree
+from pipeline.fingerprint import lookup
+from pipeline.graph import PARAMS_FILE, StageSpec, load_graph, read_mapping, select
+from pipeline.params import load_params
+from tasks.dvc_repo import repair
+from tasks.plan import Plan, make_plan
+from tasks.reproduce import FAILED, Outcome, Setting, not_reached, stage_task
+from tasks.summarize import Row, closing_table, load_rows, mlflow_rows, publish_artifact, save_rows, summarize
+
+POLL_S = 0.1
+ASK_FOR_CANCEL_EVERY_S = 2.0
+KEPT_RUNS = 20
+
+
+@flow(name="train", log_prints=True, persist_result=False)
+def train(stages: list[str] | None = None, parallel: int | None = None, time_limit_s: float | None = None) -> Any:
+    """Bring stages (default: all) and what they need up to date.
+
+    parallel: how many run at once; default: as many as there are processors for, at `runtime.threads` each.
+    time_limit_s: seconds that one stage may take.
+    """
+    root, console = Path.cwd(), Console(stderr=True)
+    for line in repair(root):
+        _say(line, console)
+    planned = plan(root, stages, return_state=True)
+    if not planned.is_completed():
+        return Failed(message=planned.message)
+    the_plan = cast(Plan, planned.result())
+    _say(f"The plan:\n{the_plan}", console)
+    graph = {stage.name: stage.spec for stage in the_plan.stages}
+    names = {"stages": ",".join(stages) if stages else "all", "parallel": parallel or slots(root)}
+    parent = (
+        None if the_plan.nothing_to_do else tracking.start_parent("train", names, {"prefect.flow_run": flow_run.id})
+    )
+    key = parent.key if parent is not None else None
+    setting = Setting(root, scratch(flow_run.id), key, time_limit_s, bars=console.is_terminal)
+    outcomes: dict[str, Outcome] = {}
+    began, status = time.monotonic(), journal.KILLED
+    try:
+        with live_bars(setting, list(graph), outcomes, console):
+            _run_all(graph, setting, parallel or slots(root), outcomes)
+        if not setting.stop.is_set():
+            status = journal.FINISHED if all(outcome.good for outcome in outcomes.values()) else journal.FAILED
+    finally:
+        not_reached(graph, outcomes)
+        rows = summarize(root, graph, outcomes)
+        save_rows(setting.scratch / "rows.json", rows)
+        if parent is not None:
+            seconds = {f"seconds.{row.stage}": row.seconds for row in rows} | {"seconds": time.monotonic() - began}
+            tracking.finish_parent(
+                parent, mlflow_rows(rows), status=status, text=str(the_plan), metrics=seconds,
+                wait_s=2.0 if status == journal.KILLED else tracking.FINAL_WAIT_S,
+            )  # fmt: skip
+    publish_artifact(rows)
+    if setting.stop.is_set():
+        return Cancelled(message="cancelled; nothing was left running")
+    failures = [f"{row.stage}: {row.message}" for row in rows if row.what == FAILED]
+    return Failed(message="\n".join(failures)) if failures else Completed(message=_in_short(rows))
+
+
+@task(name="plan", cache_policy=NO_CACHE, persist_result=False)
+def plan(root: Path, stages: list[str] | None) -> Any:
+    """What will run, and why."""
+    try:
+        return make_plan(root, stages)
+    except ValueError as error:
+        return Failed(message=str(error))
+
+
+def _run_all(graph: dict[str, StageSpec], setting: Setting, parallel: int, outcomes: dict[str, Outcome]) -> None:
+    """Start every stage as soon as what it needs is there, `parallel` at most at a time, until nothing more can start.
+
+    Waiting is in short polls, so that whatever is thrown at this thread (Ctrl-C, SIGTERM) ends the stages soon.
+    """
+    futures: dict[str, PrefectFuture[Any]] = {}
+    running: list[str] = []
+    asked = time.monotonic()
+    try:
+        while True:
+            for name, spec in graph.items():
+                needs = [other for other in spec.upstream if other in graph]
+                ready = name not in futures and all(other in outcomes and outcomes[other].good for other in needs)
+                if ready and len(running) < parallel and not setting.stop.is_set():
+                    run = stage_task(spec, setting, outcomes)
+                    futures[name] = run.submit(wait_for=[futures[other] for other in needs])
+                    running.append(name)
+            if not running:
+                return
+            futures[running[0]].wait(timeout=POLL_S)
+            for name in [name for name in running if futures[name].state.is_final()]:
+                running.remove(name)
+                if name not in outcomes:  # an error of ours: Prefect has logged it
+                    outcomes[name] = Outcome(name, FAILED, message=str(futures[name].state.message))
+            if time.monotonic() - asked > ASK_FOR_CANCEL_EVERY_S:
+                asked = time.monotonic()
+                if _cancelling():
+                    setting.stop.set()
+    except BaseException:
+        setting.stop.set()
+        for name in running:
+            futures[name].wait()
+        raise
+
+
+def _cancelling() -> bool:
+    """Whether somebody asked for this flow run to be cancelled; a server that does not answer asks for nothing."""
+    with contextlib.suppress(Exception), get_client(sync_client=True) as client:
+        state = client.read_flow_run(flow_run.id).state
+        return state is not None and (state.is_cancelling() or state.is_cancelled())
+    return False
+
+
+def slots(root: Path) -> int:
+    """How many stages the processors have room for, `runtime.threads` each; at least one."""
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        threads = int(lookup(read_mapping(root / PARAMS_FILE), "runtime.threads"))
+    except (KeyError, ValueError, TypeError):
+        threads = processors
+    return max(1, processors // max(1, threads))
+
+
+def scratch(run_id: str) -> Path:
+    """The folder for receipts, progress and rows of a flow run; those of the newest runs are kept."""
+    folder = paths.home() / "flows" / str(run_id)
+    folder.mkdir(parents=True, exist_ok=True)
+    by_age = sorted(folder.parent.iterdir(), key=lambda other: other.stat().st_mtime, reverse=True)
+    for old in by_age[KEPT_RUNS:]:
+        remove_tree(old)
+    return folder
+
+
+def _say(text: str, console: Console) -> None:
+    """To the log, and to the terminal, where the log is not shown."""
+    get_run_logger().info(text)
+    if console.is_terminal:
+        console.print(text, markup=False, highlight=False)
+
+
+def _in_short(rows: Sequence[Row]) -> str:
+    """ "3 ran, 5 cached"."""
+    happened = [row.what for row in rows]
+    return ", ".join(f"{happened.count(what)} {what}" for what in dict.fromkeys(happened)) or "nothing to do"
+
+
+def main(arguments: list[str], check: Callable[[], object] = load_params) -> int:
+    """The command line. 0: all is up to date; 1: a stage failed or an input is wrong, in one sentence; 130: stopped."""
+    parser = argparse.ArgumentParser(prog="python -m flows.train", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--stages", nargs="+", metavar="STAGE", help="only these and what they need")
+    parser.add_argument("--parallel", type=int, metavar="N", help="how many stages may run at once")
+    parser.add_argument("--time-limit", type=float, metavar="SECONDS", help="what one stage may take")
+    parser.add_argument("--plan", action="store_true", help="say what would run, and why; run nothing")
+    options = parser.parse_args(arguments)
+    try:
+        check()
+        if options.parallel is not None and options.parallel < 1:
+            raise ValueError(f"--parallel is {options.parallel}: allowed are 1 and more")
+        select(load_graph(), options.stages)
+        if options.plan:
+            print(make_plan(Path.cwd(), options.stages))
+            return 0
+        return _run(options.stages, options.parallel, options.time_limit)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped")
+        return 130
+
+
+def _run(stages: list[str] | None, parallel: int | None, time_limit_s: float | None) -> int:
+    """Run the flow against our Prefect server, print the table, and where to look."""
+    try:
+        prefect: dict[Any, Any] = {PREFECT_API_URL: f"{services.start(services.PREFECT)}/api"}
+    except TimeoutError as error:
+        print(f"{error}\nGoing on with a temporary server.", file=sys.stderr)
+        prefect = {PREFECT_API_URL: None, PREFECT_SERVER_ALLOW_EPHEMERAL_MODE: True}
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C, also after Prefect has seen it
+    began = time.time()
+    state: State[Any] | None = None
+    with temporary_settings(prefect), contextlib.suppress(KeyboardInterrupt, TerminationSignal):
+        state = cast("State[Any]", train(stages, parallel, time_limit_s, return_state=True))
+    rows = _rows_since(began)
+    wide = Console()
+    console = wide if wide.is_terminal else Console(width=120)
+    console.print(closing_table(rows), highlight=False) if rows else None
+    if state is None or state.is_cancelled():
+        print("stopped: what was finished is kept, what was running goes on from its last checkpoint next time")
+        return 130
+    if not state.is_completed():
+        failures = [f"{row.stage}: {row.message}" for row in rows if row.what == FAILED] or [str(state.message)]
+        print("\n".join(f"error: {failure}" for failure in failures), file=sys.stderr)
+        return 1
+    print("Curves, models and comparisons: make ui")
+    return 0
+
+
+def _rows_since(began: float) -> list[Row]:
+    """The rows of the newest flow run; an interrupted flow returns no state to find them by."""
+    files = [file for file in (paths.home() / "flows").glob("*/rows.json") if file.stat().st_mtime >= began]
+    return load_rows(max(files, key=lambda file: file.stat().st_mtime)) if files else []
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,233 @@
+"""The one module that touches DVC's Python API (not public: the version is pinned).
+
+In one process a stage's status takes some 60 ms instead of a second of imports. All calls here run one at a time, under
+our thread lock and DVC's repository lock. None of them runs a stage: that is `tasks/reproduce.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML, YAMLError
+
+from pipeline import paths
+from pipeline.files import remove_tree
+from pipeline.fingerprint import digest, locked_inputs
+
+_one_at_a_time = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Status:
+    """Why DVC would run a stage (nothing: it is up to date), and whether its run cache holds the result already."""
+
+    reasons: tuple[str, ...] = ()
+    restorable: bool = False
+    busy: str | None = None  # another process works on the stage's files, so that nothing can be said: who
+
+    @property
+    def up_to_date(self) -> bool:
+        return not self.reasons and self.busy is None
+
+
+def statuses(root: Path, names: Sequence[str]) -> dict[str, Status]:
+    """The status of each stage as the files lie now. ValueError when DVC can't read dvc.yaml or params.yaml."""
+    try:
+        with _repository(root, wait=False) as repo:
+            return {name: _status(repo, root, name) for name in names}
+    except BlockingIOError as error:
+        return {name: Status(busy=str(error)) for name in names}
+
+
+def lock_entries(root: Path) -> dict[str, dict[str, Any]]:
+    """The stages' entries of dvc.lock, which DVC writes non-atomically: read while nobody writes."""
+    with _repository(root):
+        return _read_lock(root)
+
+
+def repair(root: Path) -> list[str]:
+    """Undo what a kill at a bad moment leaves behind; one sentence for each thing done.
+
+    A dvc.lock cut short is put aside (DVC restores everything from its run cache, byte for byte), and file locks of
+    processes that are gone, are zombies, or whose number another program has now, are released.
+    """
+    done = []
+    with _repository(root) as repo:
+        try:
+            _read_lock(root)
+        except ValueError as error:
+            (root / "dvc.lock").replace(root / "dvc.lock.damaged")
+            done.append(f"{error}: renamed dvc.lock.damaged, DVC's run cache has what it said")
+        done += _release_dead(repo)
+    return done
+
+
+def prune_checkpoints(root: Path, name: str) -> None:
+    """Remove the checkpoints that led to the result which dvc.lock names; those of other, unfinished inputs stay."""
+    entry = lock_entries(root).get(name)
+    if entry is not None and entry.get("outs"):
+        remove_tree(paths.checkpoints(name, digest(locked_inputs(entry))))
+
+
+@contextmanager
+def _repository(root: Path, wait: bool = True) -> Iterator[Any]:
+    """DVC's repository, locked. BlockingIOError when it need not wait and another command has the lock for 3 s."""
+    from dvc.exceptions import DvcException
+    from dvc.lock import LockError
+    from dvc.repo import Repo, lock_repo
+
+    logging.getLogger("dvc").setLevel(logging.ERROR)  # what it has to say, we say in our own words
+    with _one_at_a_time:
+        try:
+            with Repo(str(root), _wait_for_lock=wait) as repo, lock_repo(repo):
+                yield repo
+        except LockError:
+            raise BlockingIOError("another DVC command is at work in this repository") from None
+        except DvcException as error:
+            raise ValueError(" ".join(str(error).split())) from error
+
+
+def _status(repo: Any, root: Path, name: str) -> Status:
+    from dvc.lock import LockError
+
+    stage = repo.stage.load_one(str(root / "dvc.yaml"), name)
+    try:
+        if not stage.status():
+            return Status()
+    except LockError as error:
+        return Status(busy=" ".join(str(error).split()))
+    reasons = tuple(_reasons(stage)) if name in _read_lock(root) else ("never ran",)
+    return Status(reasons or ("DVC holds it to be changed",), _restorable(repo, stage))
+
+
+def _reasons(stage: Any) -> Iterator[str]:
+    """What DVC's status says, in words: parameters with their old and new value, then code and data, then outputs."""
+    from dvc.dependency import ParamsDependency
+
+    if stage.cmd_changed:
+        yield "its command changed"
+    if stage.is_callback or stage.always_changed:
+        yield "it always runs"
+    for dep in () if stage.frozen else sorted(stage.deps, key=lambda dep: not isinstance(dep, ParamsDependency)):
+        found = dep.status()
+        if isinstance(dep, ParamsDependency):
+            yield from _changed_params(dep, found)
+        elif found:
+            yield {"deleted": f"{dep.def_path} is missing", "new": f"{dep.def_path} is a new input"}.get(
+                next(iter(found.values())), f"{dep.def_path} changed"
+            )
+    for out in stage.outs:
+        if found := out.status():
+            yield {
+                "deleted": f"its output {out.def_path} is missing",
+                "new": f"{out.def_path} is a new output",
+                "not in cache": f"its output {out.def_path} is not in DVC's cache",
+            }.get(next(iter(found.values())), f"its output {out.def_path} was changed by hand")
+
+
+def _changed_params(dep: Any, found: Mapping[str, Any]) -> Iterator[str]:
+    changed: Any = next(iter(found.values()), {})
+    if isinstance(changed, str):  # the whole file: deleted, or never recorded
+        yield f"{dep.def_path} is {'missing' if changed == 'deleted' else changed}"
+        return
+    old, new = dep.hash_info.value or {}, dep.read_params()
+    before = leaves({name: old[name] for name in changed if name in old})
+    now = leaves({name: new[name] for name in changed if name in new})
+    for leaf in [*now, *(leaf for leaf in before if leaf not in now)]:
+        if leaf not in now:
+            yield f"{leaf} is gone from {dep.def_path}"
+        elif leaf not in before:
+            yield f"{leaf} = {_shown(now[leaf])} is a new input"
+        elif before[leaf] != now[leaf]:
+            yield f"{leaf} {_shown(before[leaf])} → {_shown(now[leaf])}"
+
+
+def leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A nested mapping as {dotted name: value}."""
+    found: dict[str, Any] = {}
+    for name, value in tree.items():
+        nested = isinstance(value, Mapping) and value
+        found |= leaves(value, f"{prefix}{name}.") if nested else {prefix + str(name): value}
+    return found
+
+
+def _shown(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+def _restorable(repo: Any, stage: Any) -> bool:
+    """What DVC's own `restore` decides, without its message: is there a result for the inputs as they are now?"""
+    from dvc.exceptions import DvcException
+    from dvc.stage.cache import _can_hash
+    from dvc.stage.serialize import to_single_stage_lockfile
+
+    try:
+        if not _can_hash(stage):
+            return False
+        if not stage.changed_stage() and stage.deps_cached() and all(out.hash_info for out in stage.outs):
+            entry = to_single_stage_lockfile(stage)
+        else:
+            stage.save_deps()  # in memory only
+            entry = repo.stage_cache._load(stage)
+        return entry is not None and repo.stage_cache._create_stage(entry, wdir=stage.wdir).outs_cached()
+    except (DvcException, FileNotFoundError):  # an input is missing
+        return False
+
+
+def _read_lock(root: Path) -> dict[str, dict[str, Any]]:
+    """The entries of dvc.lock; ValueError when it is cut short (mostly still YAML, but half a line or half an item)."""
+    file = root / "dvc.lock"
+    if not file.exists():
+        return {}
+    try:
+        text = file.read_text(encoding="utf-8")
+        content = YAML(typ="safe").load(text)
+        entries: dict[str, dict[str, Any]] = content["stages"]
+        items = [item for entry in entries.values() for kind in ("deps", "outs") for item in entry.get(kind, ())]
+        whole = text.endswith("\n") and all("cmd" in entry for entry in entries.values())
+        whole = whole and all("path" in item and "md5" in item for item in items)
+    except (YAMLError, UnicodeDecodeError, KeyError, TypeError, AttributeError):
+        whole = False
+    if not whole:
+        raise ValueError(f"{file} is damaged (DVC was interrupted while writing it)")
+    return entries
+
+
+def _release_dead(repo: Any) -> list[str]:
+    from dvc.rwlock import _edit_rwlock
+
+    if not Path(repo.tmp_dir, "rwlock").exists():
+        return []
+    done = []
+    with _edit_rwlock(repo.tmp_dir, repo.fs, False) as locks:
+        for path, holder in list(locks["write"].items()):
+            if not _holds(holder):
+                del locks["write"][path]
+                done.append(f"released {path}, held by the dead process {holder['pid']}")
+        for path, holders in list(locks["read"].items()):
+            locks["read"][path] = [holder for holder in holders if _holds(holder)]
+            if not locks["read"][path]:
+                del locks["read"][path]
+    return done
+
+
+def _holds(holder: Mapping[str, Any]) -> bool:
+    """Whether the process that took a file lock lives: same number, no zombie, and its words on the command line."""
+    import psutil
+
+    try:
+        process = psutil.Process(holder["pid"])
+        words = set(" ".join(process.cmdline()).split())
+        return process.status() != psutil.STATUS_ZOMBIE and words.issuperset(holder["cmd"].split()[1:])
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.AccessDenied:
+        return True

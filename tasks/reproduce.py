@@ -1,0 +1,266 @@
+"""One stage, brought up to date by DVC: asked in this process first, then run as a supervised command.
+
+`reproduce` knows no Prefect and can be called by anyone; `stage_task` makes the Prefect task of a stage from it. DVC
+alone decides whether something runs (no caching by Prefect). What happened is told from the stage's receipt.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline import paths
+from pipeline.graph import StageSpec
+from pipeline.receipt import Receipt, read_receipt
+from tasks.dvc_repo import Status, prune_checkpoints, statuses
+
+if TYPE_CHECKING:
+    from prefect import Task
+
+RAN, CACHED, RESTORED, FAILED, STOPPED, NOT_REACHED = "ran", "cached", "restored", "failed", "stopped", "not reached"
+RETRIES, RETRY_DELAY_S = 2, 5.0
+LAST_LINES = 20
+# what DVC says around a stage's own lines and nobody needs to see eight times
+DVC_TALK = re.compile(
+    r"\s*$|> |Running stage '|(Updating|Generating) lock file|To (track the changes|enable auto staging)|Use `dvc push`"
+    r"|\t(git add|dvc config)|WARNING: '.*' is empty\.$"
+)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all stages of one flow run share. `scratch` holds their receipts and progress files."""
+
+    root: Path
+    scratch: Path
+    parent: str | None = None  # journal key of the flow's MLflow run
+    time_limit_s: float | None = None  # for each stage
+    grace_s: float = 40.0  # between asking a stage to end and killing it: it takes 30 s itself to save
+    bars: bool = False  # somebody draws progress files; else stages print lines
+    stop: threading.Event = field(default_factory=threading.Event)  # set: end everything
+
+    def receipt_file(self, stage: str) -> Path:
+        return self.scratch / f"{stage}.receipt.json"
+
+    def progress_file(self, stage: str) -> Path:
+        return self.scratch / f"{stage}.progress.jsonl"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a stage. `message`: one sentence for a person; `tail`: its last lines; `kind`: the receipt's."""
+
+    stage: str
+    what: str
+    seconds: float = 0.0
+    message: str = ""
+    tail: tuple[str, ...] = ()
+    kind: str | None = None
+    receipt: Receipt | None = None
+
+    @property
+    def good(self) -> bool:
+        return self.what in (RAN, CACHED, RESTORED)
+
+
+def reproduce(stage: str, setting: Setting, log: Callable[[str], None] = print) -> Outcome:
+    """Bring one stage up to date, its upstream stages being so. `log` gets the stage's lines as they come."""
+    began = time.monotonic()
+
+    def outcome(what: str, **more: Any) -> Outcome:
+        return Outcome(stage, what, time.monotonic() - began, **more)
+
+    try:
+        status = _settled_status(stage, setting, log)
+        if setting.stop.is_set():
+            return outcome(STOPPED)
+        if status.busy is not None:
+            return outcome(FAILED, message=f"waited {setting.time_limit_s:g} s for another process: {status.busy}")
+        if status.up_to_date:
+            prune_checkpoints(setting.root, stage)
+            return outcome(CACHED)
+        for reason in status.reasons:
+            log(f"{stage}: {reason}")
+        end = _run_dvc(stage, setting, log)
+        if end.status == 0:
+            prune_checkpoints(setting.root, stage)
+    except ValueError as error:  # a broken dvc.yaml or params.yaml
+        return outcome(FAILED, message=str(error), kind="user")
+    receipt = read_receipt(setting.receipt_file(stage))
+    if setting.stop.is_set() and end.status != 0:
+        return outcome(STOPPED, receipt=receipt)
+    if end.status == 0:
+        return outcome(RAN if receipt is not None or end.executed else RESTORED, receipt=receipt)
+    kind = receipt.kind if receipt is not None and receipt.status == "failed" and not end.timed_out else None
+    return outcome(FAILED, message=_sentence(stage, end, receipt, setting), tail=end.tail, kind=kind, receipt=receipt)
+
+
+def stage_task(spec: StageSpec, setting: Setting, outcomes: dict[str, Outcome]) -> Task[..., Any]:
+    """The Prefect task of a stage. It leaves its outcome in `outcomes`; only transient failures are tried again."""
+    from prefect import get_run_logger, task
+    from prefect.cache_policies import NO_CACHE
+    from prefect.states import Cancelled, Completed, Failed
+
+    def is_transient(_task: object, _run: object, _state: object) -> bool:
+        return spec.name in outcomes and outcomes[spec.name].kind == "transient" and not setting.stop.is_set()
+
+    @task(
+        name=spec.name,
+        task_run_name=spec.name,
+        description=f"DVC stage {spec.name}: {spec.cmd}",
+        cache_policy=NO_CACHE,
+        persist_result=False,
+        retries=RETRIES,
+        retry_delay_seconds=RETRY_DELAY_S,
+        retry_condition_fn=is_transient,
+    )
+    def run_stage() -> Any:
+        result = outcomes[spec.name] = reproduce(spec.name, setting, get_run_logger().info)
+        if result.what == STOPPED:
+            return Cancelled(message="the flow was stopped")
+        if result.what == FAILED:
+            return Failed(message="\n".join([result.message, *result.tail]))
+        name = {CACHED: "Cached", RESTORED: "Restored"}.get(result.what)
+        return Completed(name=name, message=f"{result.what} ({result.seconds:.1f} s)")
+
+    return run_stage
+
+
+def _settled_status(stage: str, setting: Setting, log: Callable[[str], None]) -> Status:
+    """The stage's status once no other process works on its files; still busy when stopped or out of time."""
+    deadline = _deadline(setting)
+    said = ""
+    while (status := statuses(setting.root, [stage])[stage]).busy is not None:
+        if status.busy != said:
+            log(f"waiting: {status.busy}")
+            said = status.busy
+        if setting.stop.wait(1.0) or time.monotonic() > deadline:
+            break
+    return status
+
+
+def _deadline(setting: Setting) -> float:
+    return time.monotonic() + setting.time_limit_s if setting.time_limit_s is not None else float("inf")
+
+
+@dataclass(frozen=True)
+class _End:
+    """How the supervised command ended: exit status, its last lines, whether DVC started the stage's own command."""
+
+    status: int
+    tail: tuple[str, ...]
+    executed: bool
+    timed_out: bool
+
+
+def _run_dvc(stage: str, setting: Setting, log: Callable[[str], None]) -> _End:
+    setting.scratch.mkdir(parents=True, exist_ok=True)
+    for file in (setting.receipt_file(stage), setting.progress_file(stage)):
+        file.unlink(missing_ok=True)
+    supervisor = Path(__file__).with_name("supervise.py")
+    dvc = [sys.executable, "-P", "-m", "dvc", "--wait-for-lock", "repro", "--single-item", stage]
+    process = subprocess.Popen(
+        [sys.executable, "-P", str(supervisor), "--grace", str(setting.grace_s), "--", *dvc],
+        cwd=setting.root,
+        env=_environment(stage, setting),
+        stdin=subprocess.PIPE,  # the lifeline: nothing is written, closing it ends the stage
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+        start_new_session=True,  # Ctrl-C on the terminal reaches the flow, which then decides
+    )
+    tail: deque[str] = deque(maxlen=LAST_LINES)
+    executed = timed_out = False
+    deadline = _deadline(setting)
+    try:
+        for line in _lines(process):
+            if line is not None:
+                executed |= line.startswith(f"Running stage '{stage}'")
+                if not DVC_TALK.match(line):
+                    tail.append(line)
+                    log(line)
+            timed_out |= time.monotonic() > deadline
+            if timed_out or setting.stop.is_set():
+                _cut(process)
+        return _End(process.wait(), tuple(tail), executed, timed_out)
+    finally:  # whatever is thrown at this thread, the stage does not outlive it
+        _cut(process)
+        process.wait()
+
+
+def _cut(process: subprocess.Popen[str]) -> None:
+    assert process.stdin is not None
+    if not process.stdin.closed:
+        process.stdin.close()
+
+
+def _lines(process: subprocess.Popen[str]) -> Iterator[str | None]:
+    """The command's lines as they come, None after each fifth of a second without; ends soon after the command."""
+    lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+
+    def read() -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            lines.put(line.rstrip("\n"))
+        lines.put(None)
+
+    threading.Thread(target=read, daemon=True).start()
+    patience = 5  # something the command left in the background may hold its output open for ever
+    while patience:
+        try:
+            line = lines.get(timeout=0.2)
+        except queue.Empty:
+            patience -= process.poll() is not None
+            yield None
+            continue
+        if line is None:
+            return
+        yield line
+
+
+def _environment(stage: str, setting: Setting) -> dict[str, str]:
+    environment = dict(os.environ)
+    environment.pop("MLFLOW_RUN_ID", None)  # it would make MLflow ignore the parent run
+    handed = {"SCRIPTORIUM_PARENT": setting.parent}
+    handed["SCRIPTORIUM_PROGRESS"] = str(setting.progress_file(stage).absolute()) if setting.bars else None
+    for name, value in handed.items():
+        environment.pop(name, None)
+        environment |= {name: value} if value is not None else {}
+    return environment | {
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
+        "PYTHONUNBUFFERED": "1",
+        "DVC_NO_ANALYTICS": "1",
+        "SCRIPTORIUM_HOME": str(paths.home()),
+        "SCRIPTORIUM_RECEIPT": str(setting.receipt_file(stage).absolute()),
+    }
+
+
+def _sentence(stage: str, end: _End, receipt: Receipt | None, setting: Setting) -> str:
+    """Why the stage failed, in one sentence: the limit, else the receipt's, else the last line that says something."""
+    if end.timed_out:
+        return f"not finished within its time limit of {setting.time_limit_s:g} s: stopped (checkpoints are kept)"
+    if receipt is not None and receipt.status == "failed" and receipt.message:
+        return receipt.message
+    said = [line for line in end.tail if not line.startswith("ERROR: failed to reproduce")]
+    last = (said or list(end.tail) or [f"the command ended with status {end.status} and said nothing"])[-1]
+    return last.removeprefix("ERROR: ").removeprefix(f"{stage}: ").strip()
+
+
+def not_reached(graph: Mapping[str, StageSpec], outcomes: dict[str, Outcome]) -> None:
+    """Give every stage without an outcome one that says which failed stage it waited for."""
+    for name, spec in graph.items():
+        if name not in outcomes:
+            cause = [other for other in spec.upstream if other in outcomes and not outcomes[other].good]
+            outcomes[name] = Outcome(name, NOT_REACHED, message=f"needs {' and '.join(cause)}" if cause else "")

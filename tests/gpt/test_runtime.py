@@ -1,0 +1,92 @@
+"""The choice of runtime, and what it promises."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from gpt import runtime as rt
+from gpt.loss import next_token_loss
+from gpt.runtime import Runtime, choose_runtime
+
+BIG, LONG = 10**9, 10**6
+
+
+def choose(**changes: object) -> Runtime:
+    plain = {"device": "cpu", "precision": "auto", "compile": "auto", "threads": 1, "total_steps": 1, "n_parameters": 1}
+    return choose_runtime(**{**plain, **changes})  # type: ignore[arg-type]
+
+
+def test_small_or_short_trainings_stay_plain() -> None:
+    assert (choose().dtype, choose().compile) == ("float32", False)
+    assert not choose(n_parameters=BIG, total_steps=10).compile
+    assert not choose(n_parameters=1000, total_steps=LONG).compile
+
+
+def test_automatic_choices_follow_the_hardware() -> None:
+    chosen = choose(n_parameters=BIG, total_steps=LONG)
+    assert (chosen.dtype == "bfloat16") == bool(rt.bfloat16_units())
+    assert chosen.compile == (not rt.missing_for_compiling())
+    assert chosen == choose(n_parameters=BIG, total_steps=LONG)
+
+
+def test_the_persons_word_counts() -> None:
+    assert choose(precision="bfloat16").dtype == "bfloat16"
+    assert choose(precision="float32", n_parameters=BIG).dtype == "float32"
+    assert not choose(compile="off", n_parameters=BIG, total_steps=LONG).compile
+    assert choose(device="auto").device == ("cuda:0" if torch.cuda.is_available() else choose(device="auto").device)
+
+
+def test_without_a_compiler_it_is_eager_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    chosen = choose(compile="on")
+    assert not chosen.compile
+    assert "eager: compiling needs a C++ compiler (no-such-compiler)" in chosen.reason
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"device": "tpu"}, "runtime.device is 'tpu': it must be one of auto, cpu, cuda, mps"),
+        ({"precision": "half"}, "runtime.precision"),
+        ({"compile": True}, "runtime.compile"),
+        ({"threads": 0}, "at least 1"),
+    ],
+)
+def test_nonsense_is_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        choose(**changes)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has the device")
+def test_a_device_that_is_not_here() -> None:
+    with pytest.raises(ValueError, match=r"runtime\.device is cuda, which this machine lacks: it has cpu"):
+        choose(device="cuda")
+
+
+def test_describe_says_what_can_change_digits() -> None:
+    described = choose().describe()
+    assert described["torch"] == torch.__version__
+    assert described["threads"] == 1
+    assert described == choose().describe()
+    assert replace(choose(), dtype="bfloat16").describe() != described
+
+
+def test_autocast() -> None:
+    layer = torch.nn.Linear(4, 4)
+    with choose(precision="bfloat16").autocast():
+        assert layer(torch.ones(1, 4)).dtype == torch.bfloat16
+    with choose().autocast():
+        assert layer(torch.ones(1, 4)).dtype == torch.float32
+
+
+def test_eager_functions_stay_themselves() -> None:
+    """Compiled ones take the compiler's 20 seconds: test_train has one test for all that matters there."""
+    assert choose().compiled(next_token_loss) is next_token_loss
+
+
+def test_peak_and_share() -> None:
+    assert rt.peak_flops(choose(), seconds=0.01) > 1e8
+    assert rt.share_of_peak(10, 100.0, 12_000.0) == 0.5
