@@ -80,34 +80,58 @@ KINDS: tuple[tuple[str, str], ...] = (
     ("spelling", r"\bspell|capitali[sz]e"),
     ("classification", r"^(classify|categori[sz]e|label|determine whether)\b|^identify the (type|tense|point of view)"),
     ("voice", r"\b(active|passive) (voice|sentence|form)\b|\bto passive\b"),
-    ("figure of speech", r"^(re-?w|create|make|give|provide an example|identify|what type|name).*"
-                         r"\b(simile|metaphor|idiom|hyperbole|personification|alliteration|onomatopoeia|clichés?"
-                         r"|figurative|literary|palindrome)\b"),
-    ("word form", r"\b(plural|past participle|comparative|superlative|gerund|infinitive|contraction|abbreviation"
-                  r"|compound word|past tense (of|form)|past-tense verb|turn it into a verb)\b"),
+    (
+        "figure of speech",
+        r"^(re-?w|create|make|give|provide an example|identify|what type|name).*"
+        r"\b(simile|metaphor|idiom|hyperbole|personification|alliteration|onomatopoeia|clichés?"
+        r"|figurative|literary|palindrome)\b",
+    ),
+    (
+        "word form",
+        r"\b(plural|past participle|comparative|superlative|gerund|infinitive|contraction|abbreviation"
+        r"|compound word|past tense (of|form)|past-tense verb|turn it into a verb)\b",
+    ),
     ("tense", r"\btense\b|\bpast continuous|\b(past|present|future) perfect"),
     ("synonym", r"^(?!re-?w).*\b(synonyms?|alternate word|simpler word|mean the same)\b"),
     ("antonym", r"\b(antonyms?|opposite)\b"),
     ("rhyme", r"\brhym"),
-    ("correction", r"\b(correct(?! (verb|word|order))|gramma(r|tical(ly)?)|mistakes?|misuse|punctuation (at|in)|fix)\b"
-                   r"|^edit\b|redundan"),
-    ("sentence type", r"^(?!name\b).*\b(question|interrogative|imperative|declarative|command|exclamation"
-                      r"|negative statement|(in)?direct speech)\b"),
+    (
+        "correction",
+        r"\b(correct(?! (verb|word|order))|gramma(r|tical(ly)?)|mistakes?|misuse|punctuation (at|in)|fix)\b"
+        r"|^edit\b|redundan",
+    ),
+    (
+        "sentence type",
+        r"^(?!name\b).*\b(question|interrogative|imperative|declarative|command|exclamation"
+        r"|negative statement|(in)?direct speech)\b",
+    ),
     ("unit conversion", r"^convert (\d|the (mass|angle|temperature|time))"),
     ("number system", r"^convert the (following )?number"),
     ("sorting", r"^(sort|arrange|rearrange|put|reverse|scramble)\b"),
-    ("parts of speech", r"^(identify|pick|select)\b.*\b(verb|noun|adjective|adverb|pronoun|preposition|interjection"
-                        r"|predicate|subject)\b"),
+    (
+        "parts of speech",
+        r"^(identify|pick|select)\b.*\b(verb|noun|adjective|adverb|pronoun|preposition|interjection"
+        r"|predicate|subject)\b",
+    ),
     ("completion", r"^(fill|insert|add|suggest a continuation)\b|complete the sentence|missing word"),
-    ("rewriting", r"^(re-?w|change|convert|transform|combine|split|cut|make|alter|simplify the (sentence|text)|shorten"
-                  r"|paraphrase)|\bcombining\b"),
+    (
+        "rewriting",
+        r"^(re-?w|change|convert|transform|combine|split|cut|make|alter|simplify the (sentence|text)|shorten"
+        r"|paraphrase)|\bcombining\b",
+    ),
     ("writing", r"^(generate|create|construct|write|compose)\b|^describe the color|^(provide|give) an example"),
-    ("arithmetic", r"^(calculate|solve|compute|simplify|determine the (area|gravitational|mass|product|sum))\b"
-                   r"|\b(square|cube|root|sum|derivative|integral|prime|multiples?|hypotenuse|odd numbers|fibonacci)\b"
-                   r"|sequence|\bcount\b"),
+    (
+        "arithmetic",
+        r"^(calculate|solve|compute|simplify|determine the (area|gravitational|mass|product|sum))\b"
+        r"|\b(square|cube|root|sum|derivative|integral|prime|multiples?|hypotenuse|odd numbers|fibonacci)\b"
+        r"|sequence|\bcount\b",
+    ),
     ("formula", r"\b(formula|symbol)\b"),
-    ("measurement", r"\b(boiling|melting|freezing|atomic (number|mass)|ph (level|value)|ph of|speed of"
-                    r"|body temperature|temperature of)\b"),
+    (
+        "measurement",
+        r"\b(boiling|melting|freezing|atomic (number|mass)|ph (level|value)|ph of|speed of"
+        r"|body temperature|temperature of)\b",
+    ),
     ("definition", r"^(define|explain the term|explain what (an?|gdp)|what does .* mean)\b|hypernym"),
     ("explanation", r"^(explain|describe|summari[sz]e|how|why)\b|\b(function|purpose) of\b"),
     ("listing", r"^(list|name (the )?(three|two|four|five|\d+)|given a list)\b"),

@@ -96,9 +96,7 @@ def download(address: str, part: PartialFile, patience: Patience, max_bytes: int
 
     Raises ConnectionError or TimeoutError after the last try, ValueError at once where no further try can help.
     """
-    retry = Retry(
-        total=patience.attempts - 1, backoff_factor=patience.backoff_s, backoff_max=30, retry_after_max=60
-    )
+    retry = Retry(total=patience.attempts - 1, backoff_factor=patience.backoff_s, backoff_max=30, retry_after_max=60)
     attempt = _attempt_http if scheme(address) in ("http", "https") else _attempt_fsspec
     while True:
         try:
@@ -191,8 +189,12 @@ def _translated(address: str, timeout_s: float) -> Iterator[None]:
         yield
     except (requests.Timeout, urllib3.exceptions.TimeoutError) as error:
         raise TimeoutError(f"{shown(address)} was silent for {timeout_s:g} s") from error
-    except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, requests.exceptions.MissingSchema,
-            urllib3.exceptions.LocationValueError) as error:
+    except (
+        requests.exceptions.InvalidURL,
+        requests.exceptions.InvalidSchema,
+        requests.exceptions.MissingSchema,
+        urllib3.exceptions.LocationValueError,
+    ) as error:
         raise ValueError(f"{shown(address)} is no valid address") from error
     except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
         raise ConnectionError(f"{shown(address)} could not be read: {_root(error)}") from error
@@ -264,8 +266,14 @@ def _fsspec_error(address: str, error: Exception) -> Exception:
 
 
 def _write(
-    address: str, chunks: Iterator[bytes], part: PartialFile, start: int, total: int | None,
-    timeout_s: float, max_bytes: int, progress: Progress | None,
+    address: str,
+    chunks: Iterator[bytes],
+    part: PartialFile,
+    start: int,
+    total: int | None,
+    timeout_s: float,
+    max_bytes: int,
+    progress: Progress | None,
 ) -> None:
     """Append `chunks` to the partial file, watching size and pace."""
     done, since, then = start, 0, time.monotonic()

@@ -5,7 +5,7 @@ differs: BPE and WordPiece (Schuster & Nakajima, 2012) merge upwards; Unigram (K
 
 The `tokenizers` library hashes words in an order that changes from process to process. BPE isn't touched by that;
 WordPiece is when it first meets its `##` symbols (here they are numbered beforehand); Unigram's vocabulary came out
-equal in every one of 17 runs, but in another order and with other last digits, so both are settled here afterwards.
+equal in every one of 13 runs, but in another order and with other last digits, so both are settled here afterwards.
 """
 
 from __future__ import annotations

@@ -22,7 +22,13 @@ class Progress:
     """`with Progress("pretrain", 500, "steps") as bar: bar.advance(loss=3.2)`. An unknown total is None."""
 
     def __init__(
-        self, stage: str, total: int | None, unit: str = "", label: str = "", *, stream: TextIO | None = None,
+        self,
+        stage: str,
+        total: int | None,
+        unit: str = "",
+        label: str = "",
+        *,
+        stream: TextIO | None = None,
         silent: bool = False,
     ) -> None:
         self.stage, self.total, self.unit, self.label = stage, total, unit, label

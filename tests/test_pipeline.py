@@ -86,7 +86,9 @@ def test_mlflow_holds_a_run_a_stage_with_parameters_metrics_data_and_models(by_f
     assert steps == list(range(1, read(folder, "pretrain")["steps"] + 1))
     assert {item.dataset.name for item in found.inputs.dataset_inputs} >= {"data/tokens"}
     assert {item.path for item in client.list_artifacts(runs["evaluate"])} >= {"report.md", "plots"}
-    answers = mlflow.pyfunc.load_model(f"runs:/{runs['instruct']}/assistant-pretrained").predict(["What is the plural of cat?"])
+    answers = mlflow.pyfunc.load_model(f"runs:/{runs['instruct']}/assistant-pretrained").predict(
+        ["What is the plural of cat?"]
+    )
     assert len(answers) == 1
     assert isinstance(answers[0], str)
     for model in (f"runs:/{runs['classify']}/classifier-pretrained", f"runs:/{runs['lora']}/classifier-lora"):

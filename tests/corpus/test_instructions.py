@@ -13,7 +13,11 @@ from hypothesis import strategies as st
 from corpus.instructions import Entry, kind_of, leaks, read_instructions, split_instructions
 
 BOOK: dict[str, Any] = {
-    "train_fraction": 0.85, "validation_fraction": 0.05, "order": "file", "seed": 1, "drop_leaks": False,
+    "train_fraction": 0.85,
+    "validation_fraction": 0.05,
+    "order": "file",
+    "seed": 1,
+    "drop_leaks": False,
 }
 
 
@@ -62,7 +66,9 @@ def test_file_order_is_train_then_test_then_validation() -> None:
     parts = split_instructions([entry(str(i)) for i in range(100)], **BOOK)
     order = [int(row["instruction"]) for part in ("train", "test", "validation") for row in parts[part]]
     assert order == list(range(100)) and {part: len(rows) for part, rows in parts.items()} == {
-        "train": 85, "validation": 5, "test": 10,
+        "train": 85,
+        "validation": 5,
+        "test": 10,
     }
 
 

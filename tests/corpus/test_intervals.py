@@ -25,7 +25,9 @@ def test_it_agrees_with_the_normal_interval_of_many_items():
 
 def test_the_same_seed_gives_the_same_interval():
     values = np.random.default_rng(0).random(50)
-    assert mean_interval(values, 200, seed=7) == mean_interval(values, 200, seed=7) != mean_interval(values, 200, seed=8)
+    assert (
+        mean_interval(values, 200, seed=7) == mean_interval(values, 200, seed=7) != mean_interval(values, 200, seed=8)
+    )
 
 
 def test_no_items_are_refused():

@@ -14,7 +14,11 @@ from corpus.messages import overlap, read_messages, split_messages
 from corpus.parts import PARTS
 
 DEFAULT: dict[str, Any] = {
-    "train_fraction": 0.7, "validation_fraction": 0.1, "seed": 1, "balance": True, "book_compatible": False,
+    "train_fraction": 0.7,
+    "validation_fraction": 0.1,
+    "seed": 1,
+    "balance": True,
+    "book_compatible": False,
 }
 
 

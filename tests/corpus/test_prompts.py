@@ -27,8 +27,14 @@ def test_phi3_is_short() -> None:
 @pytest.mark.parametrize("template", TEMPLATES)
 def test_only_the_answer_is_taken_from_what_was_generated(template: str) -> None:
     answer_mark, user_mark = TEMPLATES[template].answer, TEMPLATES[template].user
-    for generated in ("Occasion.", " Occasion.\n", f"{answer_mark}Occasion.", "Occasion.<|endoftext|>and so on",
-                      f"Occasion.\n\n{user_mark}Next", f"Occasion.{answer_mark}Again"):
+    for generated in (
+        "Occasion.",
+        " Occasion.\n",
+        f"{answer_mark}Occasion.",
+        "Occasion.<|endoftext|>and so on",
+        f"Occasion.\n\n{user_mark}Next",
+        f"Occasion.{answer_mark}Again",
+    ):
         assert extract_answer(generated, template) == "Occasion."
     assert extract_answer("", template) == ""
 

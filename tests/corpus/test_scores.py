@@ -77,7 +77,11 @@ def test_bag_of_words_refuses_what_cannot_be_learnt() -> None:
 def test_the_baseline_on_the_real_messages(mirror: Path) -> None:
     parts = split_messages(
         read_messages(mirror / "SMSSpamCollection", ["ham", "spam"]),
-        train_fraction=0.7, validation_fraction=0.1, seed=123, balance=True, book_compatible=False,
+        train_fraction=0.7,
+        validation_fraction=0.1,
+        seed=123,
+        balance=True,
+        book_compatible=False,
     )
     train, test = parts["train"], parts["test"]
     fitted = bag_of_words(train["text"], train["label"], test["text"])
