@@ -97,7 +97,6 @@ def configure() -> None:
     """Set what Prefect and MLflow read from the environment. Must run before either is imported; what is set stays."""
     home = paths.home()
     settings = {
-        "SCRIPTORIUM_HOME": str(home),
         "PREFECT_HOME": str(home / "prefect"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",  # 20 s by default: too short when cold

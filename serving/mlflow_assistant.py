@@ -22,7 +22,8 @@ class AssistantModel(PythonModel):
 
         self.assistant = Assistant.load(Path(context.artifacts["model"]), Path(context.artifacts["tokenizer"]))
 
-    def predict(self, context: Any, model_input: Any, params: dict[str, Any] | None = None) -> list[str]:
+    # Without type hints: MLflow would take them for a schema, and refuse tables.
+    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
         options = params or {}
         instructions = texts_of(model_input, "instruction")
         has_inputs = isinstance(model_input, pd.DataFrame) and "input" in model_input

@@ -9,6 +9,7 @@ import sys
 
 from corpus.sources import Source, fetch
 from pipeline import paths
+from pipeline.files import write_json
 from pipeline.stage import Stage, run
 
 KINDS = ("text", "messages", "instructions", "vocabulary", "weights")
@@ -20,6 +21,8 @@ def main(stage: Stage) -> None:
     folders = {kind: stage.out(f"data/raw/{kind}") for kind in KINDS}
     for folder in folders.values():
         folder.mkdir()
+    for kind in ("vocabulary", "weights"):  # may hold no file, and DVC warns at every turn of an empty folder
+        write_json(folders[kind] / "sources.json", [source.name for of, source in sources if of == kind])
     size = 0
     with stage.progress(len(sources), "files") as progress:
         for kind, source in sources:

@@ -1,7 +1,10 @@
 """The ledger of figures: what the book and the public notes say, computed again by this project's own code.
 
-Each line is a fact to reproduce exactly. Those that need the real files read them from the mirror and are skipped without one.
+Each line is a fact to reproduce exactly. Those that need the real files read them from the mirror; without one they
+are skipped.
 """
+
+# ruff: noqa: E501 (one line a figure)
 
 from __future__ import annotations
 
@@ -95,10 +98,7 @@ class Files:
             range(len(rows)), batch_size=8, shuffle=True, drop_last=True, collate_fn=list
         )
         chosen = [batch for batch, _ in zip(loader, range(10), strict=False)]
-        return [
-            instruction_batch([rows[i] for i in batch], 50256, mask_prompt=False, max_length=1024, bucket=1)[0].shape[1]
-            for batch in chosen
-        ]
+        return [instruction_batch([rows[i] for i in batch], 50256, max_length=1024)[0].shape[1] for batch in chosen]
 
 
 @pytest.fixture(scope="session")

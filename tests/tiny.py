@@ -93,7 +93,7 @@ def make_workspace(folder: Path, changes: Mapping[str, Any] = CHANGES) -> Path:
 
 
 def run(folder: Path, *command: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
-    """A command in the workspace as its user would run it, with a home of its own; `python` and `dvc` are this one's."""
+    """A command in the workspace as its user would run it, with a home of its own; `python` and `dvc` are ours."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     kept = {
         name: value

@@ -221,7 +221,7 @@ def test_the_plan_alone_runs_nothing(fresh: Path, capsys: pytest.CaptureFixture[
     assert not (fresh / "dvc.lock").exists()
 
 
-def test_room_for_stages(tmp_path: Path) -> None:
+def test_room_for_stages(tmp_path: Path, at_home: Path) -> None:
     from flows.train import slots
 
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -64,7 +65,7 @@ def test_a_file_lock_of_a_dead_process_is_released(done: Path, state: str) -> No
         if state == "gone":
             process.wait()
         while psutil.pid_exists(process.pid) and psutil.Process(process.pid).status() != psutil.STATUS_ZOMBIE:
-            pass
+            time.sleep(0.01)
     released = repair(done)
     assert len(released) == 1 and str(process.pid) in released[0] and "left.txt" in released[0]
     assert all(status.up_to_date for status in statuses(done, STAGES).values())
