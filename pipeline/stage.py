@@ -52,10 +52,6 @@ class Stage:
         """This run's folder for checkpoints: the same again after a kill, another when any input differs."""
         return paths.checkpoints(self.name, self.fingerprint)
 
-    def checkpoints_for(self, extra: Mapping[str, Any]) -> Path:
-        """The same for a stage whose arithmetic also depends on `extra`: library versions, threads, device."""
-        return paths.checkpoints(self.name, digest({"inputs": self.inputs, "extra": dict(extra)}))
-
     def out(self, path: str | Path) -> Path:
         """Where to write an output (or a file in an output folder) until it is moved into place; its parent exists."""
         wanted = posixpath.normpath(Path(path).as_posix())

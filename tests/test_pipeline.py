@@ -79,7 +79,7 @@ def test_mlflow_holds_a_run_a_stage_with_parameters_metrics_data_and_models(by_f
     client = mlflow.MlflowClient()
     found = client.get_run(runs["pretrain"])
     assert found.info.status == "FINISHED"
-    assert found.data.params["pretrain.learning_rate"] == "0.0004"
+    assert found.data.params["pretrain.learning_rate"] == "0.001"
     assert found.data.params["model.emb_dim"] == "16"
     assert found.data.metrics["final/validation_loss"] == pytest.approx(read(folder, "pretrain")["validation_loss"])
     steps = [metric.step for metric in client.get_metric_history(runs["pretrain"], "loss")]
@@ -129,7 +129,7 @@ def test_dvcs_own_commands_work(by_dvc):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (("params.yaml", "learning_rate: 4e-4", "learning_rate: fast"), "pretrain.learning_rate is 'fast'"),
+        (("params.yaml", "learning_rate: 1e-3", "learning_rate: fast"), "learning_rate is 'fast'"),
         (("data/own/messages.tsv", "spam\tWIN a free cat now, call 1000", "spam WIN"), "messages.tsv:42: no tab"),
         (("data/own/instructions.json", '"instruction"', '"order"'), '"instruction" is missing'),
         (("data/own/messages.tsv", "ham\tsee", "eggs\tsee"), "label 'eggs' is not one of ham, spam"),
