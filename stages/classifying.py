@@ -22,7 +22,7 @@ from pipeline import schema
 from pipeline.stage import Stage
 from stages.lines import read_lines
 from stages.models import runtime_of
-from stages.training import fit, order_of, rows_at, steps_of
+from stages.training import fit, order_of, rows_at, steps_of, tokens_per_step
 
 MESSAGES = Path("data/samples/messages")
 PARTS = ("train", "validation", "test")
@@ -69,7 +69,7 @@ def train_classifier(
     part, validation = data.parts["train"], data.parts["validation"]
     order = order_of(stage, "messages", len(part.rows))
     total_steps = steps_of(params, order)
-    runtime = runtime_of(stage, model, total_steps)
+    runtime = runtime_of(stage, model, total_steps * tokens_per_step(params, data.max_length))
 
     def batch(step: int, micro: int) -> tuple[torch.Tensor, ...]:
         chosen = rows_at(params, order, step, micro)
@@ -109,7 +109,7 @@ def predictions(
     stage: Stage, model: Classifier, data: MessageData, batch_size: int, variant: str
 ) -> list[dict[str, Any]]:
     """Every held-out message with its label, the predicted one and the probabilities."""
-    runtime = runtime_of(stage, model, 0)
+    runtime = runtime_of(stage, model)
     found = []
     for part in ("validation", "test"):
         messages = data.parts[part]

@@ -29,7 +29,7 @@ from pipeline.stage import Stage, run
 from stages.bundles import log_assistant
 from stages.lines import read_lines, write_lines
 from stages.models import runtime_of, shares, starting_model
-from stages.training import fit, kept_row, order_of, rows_at, steps_of, write_curve
+from stages.training import fit, kept_row, order_of, rows_at, steps_of, tokens_per_step, write_curve
 
 INSTRUCTIONS, TOKENIZER = Path("data/samples/instructions"), Path("data/tokenizer")
 PARTS = ("train", "validation", "test")
@@ -54,10 +54,10 @@ def train_assistant(
     limit = params.max_length or model.config.context_length
     order = order_of(stage, "instructions", len(rows["train"]))
     total_steps = steps_of(params, order)
-    runtime = runtime_of(stage, model, total_steps)
     # Few widths: each costs the compiler one more pass, and padding costs arithmetic.
     longest = max(len(prompt) + len(answer) for part in rows.values() for prompt, answer in part)
     buckets = buckets_up_to(min(limit, longest))
+    runtime = runtime_of(stage, model, total_steps * tokens_per_step(params, buckets[-1]))
 
     def collate(chosen: Rows) -> tuple[torch.Tensor, ...]:
         end = encoding.eot_token

@@ -22,8 +22,8 @@ def starting_model(variant: str, seed: int) -> GPT:
     return base if variant == "pretrained" else GPT(base.config, generator=generator(seed, "weights"))
 
 
-def runtime_of(stage: Stage, model: Transformer, total_steps: int) -> Runtime:
-    """Device, precision and compilation: a function of parameters, hardware and total steps."""
+def runtime_of(stage: Stage, model: Transformer, total_tokens: int = 0) -> Runtime:
+    """Device, precision and compilation: a function of parameters, hardware and the training's size."""
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(paths.inductor_cache()))
     options = stage.params.runtime
     return choose_runtime(
@@ -31,7 +31,7 @@ def runtime_of(stage: Stage, model: Transformer, total_steps: int) -> Runtime:
         options.precision,
         options.compile,
         options.threads,
-        total_steps,
+        total_tokens,
         model.n_parameters,
     )
 

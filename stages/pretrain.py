@@ -23,7 +23,7 @@ from gpt.tokenizer_files import load_encoding
 from pipeline.stage import Stage, run
 from stages.lines import write_lines
 from stages.models import runtime_of, shares
-from stages.training import evaluations, fit, kept_row, rows_at, steps_of, write_curve
+from stages.training import evaluations, fit, kept_row, rows_at, steps_of, tokens_per_step, write_curve
 from stages.windows import TOKENS, mixed_order, windows_of
 
 TOKENIZER, WEIGHTS = Path("data/tokenizer"), Path("data/raw/weights")
@@ -48,7 +48,7 @@ def main(stage: Stage) -> None:
     windows = {part: windows_of(part, model.config.context_length) for part in ("train", "validation")}
     order = mixed_order(derive(seed, "windows"))
     total_steps = steps_of(params, order)
-    runtime = runtime_of(stage, model, total_steps)
+    runtime = runtime_of(stage, model, total_steps * tokens_per_step(params, model.config.context_length))
     prompt = encoding.encode_ordinary(params.sample.prompt)
 
     def batch(step: int, micro: int) -> tuple[torch.Tensor, ...]:

@@ -72,16 +72,21 @@ def instruction_section(metrics: Mapping[str, Any], kinds: pd.DataFrame) -> str:
         for name, parts in metrics["instruct"].items()
     ]
     head = ["assistant", "test exact match (95 % interval)", "test token overlap", "validation loss"]
-    by_kind = [
-        [row.kind, NAMES[row.variant], row.items_, percent(row.exact_match), f"{row.token_overlap:.3f}"]
-        for row in kinds.rename(columns={"items": "items_"}).itertuples()
-    ]
     return (
         "## Following instructions\n\n"
         + table(head, rows)
         + "\n![token overlap per task type](plots/answers.png)\n\n### Per task type, test part\n\n"
-        + table(["task type", "assistant", "items", "exact match", "token overlap"], by_kind)
+        + kinds_table(kinds)
     )
+
+
+def kinds_table(kinds: pd.DataFrame) -> str:
+    """A row a task type, a column a score and variant."""
+    scores = ("exact_match", "token_overlap")
+    wide = kinds.pivot(index=["kind", "items"], columns="variant", values=list(scores)).sort_index()
+    head = [f"{score.replace('_', ' ')}, {variant}" for score, variant in wide.columns]
+    rows = [[kind, items, *map(percent, values)] for (kind, items), values in zip(wide.index, wide.values, strict=True)]
+    return table(["task type", "items", *head], rows)
 
 
 def leakage_section(leakage: Mapping[str, Any]) -> str:

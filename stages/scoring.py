@@ -25,7 +25,7 @@ def language_scores(stage: Stage) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in ("pretrained", "random"):
         model = starting_model(name, stage.params.seed)
-        runtime = runtime_of(stage, model, 0)
+        runtime = runtime_of(stage, model)
         runtime.prepare(model)
         found[name] = {}
         for part in parts():

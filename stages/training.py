@@ -35,6 +35,11 @@ def steps_of(params: schema.Training, order: MixedOrder) -> int:
     return steps
 
 
+def tokens_per_step(params: schema.Training, row_length: int) -> int:
+    """At most: rows may be shorter."""
+    return params.batch_size * params.accumulation_steps * row_length
+
+
 def rows_at(params: schema.Training, order: MixedOrder, step: int, micro: int) -> np.ndarray:
     """The rows of one micro-batch."""
     return order.batch(step * params.accumulation_steps + micro, params.batch_size)

@@ -15,27 +15,27 @@ BIG, LONG = 10**9, 10**6
 
 
 def choose(**changes: object) -> Runtime:
-    plain = {"device": "cpu", "precision": "auto", "compile": "auto", "threads": 1, "total_steps": 1, "n_parameters": 1}
+    plain = {"device": "cpu", "precision": "auto", "compile": "auto", "threads": 1, "total_tokens": 1, "n_parameters": 1}
     return choose_runtime(**{**plain, **changes})  # type: ignore[arg-type]
 
 
 def test_small_or_short_trainings_stay_plain() -> None:
     assert (choose().dtype, choose().compile) == ("float32", False)
-    assert not choose(n_parameters=BIG, total_steps=10).compile
-    assert not choose(n_parameters=1000, total_steps=LONG).compile
+    assert not choose(n_parameters=BIG, total_tokens=10).compile
+    assert not choose(n_parameters=1000, total_tokens=LONG).compile
 
 
 def test_automatic_choices_follow_the_hardware() -> None:
-    chosen = choose(n_parameters=BIG, total_steps=LONG)
+    chosen = choose(n_parameters=BIG, total_tokens=LONG)
     assert (chosen.dtype == "bfloat16") == bool(rt.bfloat16_units())
     assert chosen.compile == (not rt.missing_for_compiling())
-    assert chosen == choose(n_parameters=BIG, total_steps=LONG)
+    assert chosen == choose(n_parameters=BIG, total_tokens=LONG)
 
 
 def test_the_persons_word_counts() -> None:
     assert choose(precision="bfloat16").dtype == "bfloat16"
     assert choose(precision="float32", n_parameters=BIG).dtype == "float32"
-    assert not choose(compile="off", n_parameters=BIG, total_steps=LONG).compile
+    assert not choose(compile="off", n_parameters=BIG, total_tokens=LONG).compile
     assert choose(device="auto").device == ("cuda:0" if torch.cuda.is_available() else choose(device="auto").device)
 
 
