@@ -1,4 +1,4 @@
-"""The shape of a GPT: the eight numbers that chapters 3 to 5 are about.
+"""The shape of a GPT: the numbers that chapters 3 to 5 are about.
 
 A configuration is plain data and checks itself, so that a nonsensical model is refused before any memory is taken.
 """
@@ -32,6 +32,10 @@ class GPTConfig:
     tie_embeddings: bool = False
     """Whether the vocabulary's head is the token embedding's own matrix (it is in the public checkpoints)."""
 
+    embedding_std: float = 0.02
+    """Deviation of fresh token and position embeddings: GPT-2's 0.02, or 1, as the book's model (PyTorch's default) has
+    and learns faster with where the head has a matrix of its own."""
+
     def __post_init__(self) -> None:
         for name in ("vocab_size", "context_length", "emb_dim", "n_heads", "n_layers"):
             value = getattr(self, name)
@@ -39,6 +43,8 @@ class GPTConfig:
                 raise ValueError(f"model.{name} is {value!r}: it must be a whole number of at least 1")
         if not 0.0 <= self.dropout < 1.0:
             raise ValueError(f"model.dropout is {self.dropout!r}: it must be at least 0 and below 1")
+        if not 0.0 < self.embedding_std <= 10.0:
+            raise ValueError(f"model.embedding_std is {self.embedding_std!r}: it must be above 0 and at most 10")
         if self.emb_dim % self.n_heads:
             raise ValueError(
                 f"model.emb_dim is {self.emb_dim}: it must be divisible by model.n_heads, which is {self.n_heads}"

@@ -82,6 +82,7 @@ def hf_config(config: GPTConfig, architecture: str) -> dict[str, Any]:
         "resid_pdrop": config.dropout,
         "tie_word_embeddings": config.tie_embeddings,
         "qkv_bias": config.qkv_bias,
+        "embedding_std": config.embedding_std,
         "bos_token_id": end,
         "eos_token_id": end,
         "dtype": "float32",
@@ -107,6 +108,7 @@ def config_from_json(settings: Mapping[str, Any], path: Path) -> GPTConfig:
             dropout=settings.get("resid_pdrop", 0.1),
             qkv_bias=settings.get("qkv_bias", True),
             tie_embeddings=settings.get("tie_word_embeddings", True),
+            embedding_std=settings.get("embedding_std", 0.02),
         )
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path}: {error}") from error

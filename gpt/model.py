@@ -64,8 +64,9 @@ class Transformer(nn.Module):
     def initialize(self, generator: torch.Generator | None = None) -> None:
         """GPT-2's initial weights, drawn from `generator` (on the CPU; None: a new one seeded with 0).
 
-        Normal with deviation 0.02, biases zero; what is added to the residual stream, 2 · n_layers times, is smaller by
-        the root of that number, so that the stream's variance does not grow with depth. Nothing on the meta device.
+        Normal with deviation 0.02 (embeddings: `embedding_std`), biases zero; what is added to the residual stream,
+        2 · n_layers times, is smaller by the root of that number, so that the stream's variance does not grow with
+        depth. Nothing on the meta device.
         """
         if next(self.parameters()).is_meta:
             return
@@ -74,6 +75,8 @@ class Transformer(nn.Module):
             if isinstance(module, nn.Linear | nn.Embedding):
                 on_residual = name.endswith((".projection", ".contract"))
                 deviation = 0.02 / (2 * self.config.n_layers) ** 0.5 if on_residual else 0.02
+                if isinstance(module, nn.Embedding):
+                    deviation = self.config.embedding_std
                 module.weight.normal_(std=deviation, generator=generator)
             if isinstance(module, nn.Linear) and module.bias is not None:
                 module.bias.zero_()

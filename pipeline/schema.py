@@ -40,6 +40,10 @@ class Model(Section):
     n_heads: Annotated[int, described("attention heads per block", ge=1, le=1_024)]
     n_layers: Annotated[int, described("transformer blocks", ge=1, le=1_024)]
     dropout: Annotated[float, described("probability of zeroing an activation in training", ge=0.0, lt=1.0)]
+    embedding_std: Annotated[
+        float,
+        described("deviation of fresh embeddings: 0.02 (GPT-2) or 1 (the book, untied)", gt=0.0, le=10.0),
+    ]
     qkv_bias: Annotated[bool, described("biases on queries, keys and values (GPT-2's public weights have them)")]
     tie_embeddings: Annotated[bool, described("output head shares the token embedding's weights")]
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -36,7 +37,7 @@ def build_model(stage: Stage, vocab_size: int) -> GPT:
     if init == "scratch":
         return GPT(config, generator=generator(stage.params.seed, "weights"))
     model = load_gpt2(WEIGHTS / init, dropout=shape.dropout)
-    if model.config != config:
+    if replace(model.config, embedding_std=config.embedding_std) != config:
         raise ValueError(f"{WEIGHTS / init} has the shape {model.config}: params.yaml and the tokenizer say {config}")
     return model
 

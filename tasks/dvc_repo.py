@@ -83,7 +83,7 @@ def _repository(root: Path, wait: bool = True) -> Iterator[Any]:
     from dvc.lock import LockError
     from dvc.repo import Repo, lock_repo
 
-    logging.getLogger("dvc").setLevel(logging.ERROR)  # what it has to say, we say in our own words
+    logging.getLogger("dvc").setLevel(logging.CRITICAL)  # what it has to say, we say; its bars are off, too
     with _one_at_a_time:
         try:
             with Repo(str(root), _wait_for_lock=wait) as repo, lock_repo(repo):

@@ -15,7 +15,14 @@ BIG, LONG = 10**9, 10**6
 
 
 def choose(**changes: object) -> Runtime:
-    plain = {"device": "cpu", "precision": "auto", "compile": "auto", "threads": 1, "total_tokens": 1, "n_parameters": 1}
+    plain = {
+        "device": "cpu",
+        "precision": "auto",
+        "compile": "auto",
+        "threads": 1,
+        "total_tokens": 1,
+        "n_parameters": 1,
+    }
     return choose_runtime(**{**plain, **changes})  # type: ignore[arg-type]
 
 
