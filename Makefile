@@ -27,9 +27,9 @@ $(READY): requirements.lock
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "Installing the pinned packages into .venv (about two minutes)"
 	@if [ "$$(uname)" = Linux ] && ! command -v nvidia-smi >/dev/null 2>&1; then \
-	  $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --retries 1 --timeout 5 --index-url $(TORCH_CPU_INDEX) torch==2.13.0 2>/dev/null \
+	  $(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --retries 1 --timeout 5 --index-url $(TORCH_CPU_INDEX) torch==2.13.0 2>/dev/null \
 	  || echo "PyTorch's CPU index did not answer: taking the plain package"; fi
-	@$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.lock
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -r requirements.lock
 	@touch $@
 
 run: $(READY)  ## train: everything that is stale, and nothing else (DATA=book MODEL=small|gpt2-124m compose presets first)

@@ -99,5 +99,6 @@ def last_event(file: Path) -> dict[str, Any] | None:
 def note(event: Mapping[str, Any]) -> str:
     """How far, and the numbers beside it: "120/500 steps · loss 3.21"."""
     count = f"{event['done']:,}" + (f"/{event['total']:,}" if event["total"] else "") + f" {event.get('unit', '')}"
-    fields = [f"{key.replace('_', ' ')} {in_short(value)}" for key, value in event.get("fields", {}).items()]
-    return " · ".join([count.strip(), *fields])
+    fields = event.get("fields", {}).items()  # texts speak for themselves, numbers need their names
+    told = [value if isinstance(value, str) else f"{key.replace('_', ' ')} {in_short(value)}" for key, value in fields]
+    return " · ".join([count.strip(), *told])

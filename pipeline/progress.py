@@ -123,11 +123,8 @@ def _rich_bar(title: str, total: int | None, stream: TextIO) -> Any:
 
 
 def _words(fields: dict[str, Any]) -> str:
-    return " · ".join(f"{_name(key)} {_number(value)}" for key, value in fields.items())
-
-
-def _name(key: str) -> str:
-    return {"tokens_per_second": "tok/s"}.get(key, key.replace("_", " "))
+    """ "loss 3.2 · 1,200 tokens/s": numbers with their names, texts as they are."""
+    return " · ".join(v if isinstance(v, str) else f"{k.replace('_', ' ')} {_number(v)}" for k, v in fields.items())
 
 
 def _number(value: Any) -> str:

@@ -92,6 +92,7 @@ def train_classifier(
         loss=label_loss,
         evaluate=evaluate,
         variant=variant,
+        unit="messages",
     )
 
 

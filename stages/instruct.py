@@ -82,6 +82,7 @@ def train_assistant(
         loss=next_token_loss,
         evaluate=evaluate,
         variant=variant,
+        unit="answer_tokens" if params.mask_prompt else "tokens",
     )
 
 

@@ -19,6 +19,7 @@ from gpt.generate import generate
 from gpt.hf_format import load_gpt2, save_gpt2
 from gpt.loss import next_token_loss
 from gpt.model import GPT
+from gpt.runtime import peak_flops, share_of_peak
 from gpt.seeds import derive, generator
 from gpt.tokenizer_files import load_encoding
 from pipeline.stage import Stage, run
@@ -80,6 +81,8 @@ def main(stage: Stage) -> None:
         on_evaluation=write_sample,
     )
     save_gpt2(model, stage.out("models/base"), TOKENIZER)
+    pace = result.tokens / result.seconds
+    stage.log_costs({"share_of_peak": share_of_peak(model.n_parameters, pace, peak_flops(runtime))})
     rows = evaluations(result)
     samples = [{"step": row["step"], "text": row["sample"]} for row in rows]
     write_lines(stage.out("reports/pretrain/samples.jsonl"), samples)

@@ -12,7 +12,7 @@ from torch import nn
 from gpt.heads import n_trainable
 from gpt.model import Transformer
 from gpt.order import MixedOrder
-from gpt.runtime import Runtime, peak_flops, share_of_peak
+from gpt.runtime import Runtime
 from gpt.seeds import derive
 from gpt.train import Batch, Loss, TrainResult, TrainSettings, train
 from pipeline import schema
@@ -56,9 +56,13 @@ def fit(
     loss: Loss,
     evaluate: Callable[[nn.Module], dict[str, float]],
     variant: str = "",
+    unit: str = "tokens",
     on_evaluation: Callable[[int, nn.Module], dict[str, str]] | None = None,
 ) -> TrainResult:
-    """Train `model` in place; every step goes to the progress bar and MLflow, every evaluation to the curve."""
+    """Train `model` in place; every step goes to the progress bar and MLflow, every evaluation to the curve.
+
+    `unit` names what the loss counts: tokens, messages, answer tokens.
+    """
     label = f"{variant}/" if variant else ""
     print(f"{total_steps} steps, {n_trainable(model):,} trained parameters; {runtime.reason}", flush=True)
     with stage.progress(total_steps, "steps", variant) as progress:
@@ -69,8 +73,9 @@ def fit(
         def on_step(step: int, values: dict[str, float]) -> None:
             if step - 1 > progress.done:  # what an earlier, interrupted run had done
                 progress.skip(step - 1 - progress.done)
-            progress.advance(loss=values["loss"], tokens_per_second=values["tokens_per_second"])
-            record(step, values)
+            pace = {f"{unit}_per_second": values.pop("tokens_per_second"), unit: values.pop("tokens")}
+            progress.advance(loss=values["loss"], pace=f"{pace[f'{unit}_per_second']:,.0f} {unit.replace('_', ' ')}/s")
+            record(step, values | pace)
 
         def evaluated(step: int, values: dict[str, float], at: nn.Module) -> dict[str, str]:
             record(step, values)
@@ -90,19 +95,9 @@ def fit(
             should_stop=stage.stopping,
             keep=params.keep,
         )
-    log_costs(stage, model, runtime, result, label)
-    return result
-
-
-def log_costs(stage: Stage, model: Transformer, runtime: Runtime, result: TrainResult, label: str) -> None:
-    """What the training took: never in files that DVC tracks."""
-    pace = result.tokens / result.seconds
-    costs = {
-        "training_seconds": result.seconds,
-        "tokens_per_second": pace,
-        "share_of_peak": share_of_peak(model.n_parameters, pace, peak_flops(runtime)),
-    }
+    costs = {"training_seconds": result.seconds, f"{unit}_per_second": result.tokens / result.seconds}
     stage.log_costs({f"{label}{name}": value for name, value in costs.items()})
+    return result
 
 
 def settings_of(params: schema.Training, total_steps: int) -> TrainSettings:

@@ -25,10 +25,10 @@ def test_a_log_gets_few_lines_and_the_last_one() -> None:
     stream = io.StringIO()
     with Progress("pretrain", 1000, "steps", stream=stream) as bar:
         for step in range(1000):
-            bar.advance(loss=3.0 - step / 1000, tokens_per_second=12345.6)
+            bar.advance(loss=3.0 - step / 1000, pace="12,346 tokens/s")
     lines = stream.getvalue().splitlines()
     assert len(lines) <= 3
-    assert lines[-1].startswith("pretrain: 1,000/1,000 steps · loss 2.001 · tok/s 12,346 · ")
+    assert lines[-1].startswith("pretrain: 1,000/1,000 steps · loss 2.001 · 12,346 tokens/s · ")
 
 
 def test_the_flow_gets_json_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
