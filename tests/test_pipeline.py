@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
 from pipeline.graph import load_graph
-from tests.tiny import make_workspace, run
+from tests.tiny import environment_of, make_workspace, run
 
 pytestmark = pytest.mark.pipeline
 STAGES = ["download", "tokenize", "sample", "pretrain", "lora", "classify", "instruct", "evaluate"]
@@ -124,6 +126,24 @@ def test_dvcs_own_commands_work(by_dvc):
     restored = run(by_dvc, "dvc", "repro").stdout
     assert "Running stage" not in restored
     assert (by_dvc / "dvc.lock").read_text() != lock
+
+
+def test_a_killed_training_goes_on_and_ends_in_the_same_bytes(by_dvc, tmp_path):
+    folder = make_workspace(tmp_path)
+    run(folder, "dvc", "repro", "sample")
+    settings = environment_of(folder)
+    stage = subprocess.Popen(["python", "-m", "stages.pretrain"], cwd=folder, env=settings, stderr=subprocess.DEVNULL)
+    checkpoints = folder / ".scriptorium" / "checkpoints" / "pretrain"
+    while stage.poll() is None and not list(checkpoints.rglob("step-20")):
+        time.sleep(0.01)
+    stage.kill()
+    stage.wait()
+    assert list(checkpoints.rglob("step-*"))
+    assert not (folder / "models/base").exists()
+    run(folder, "dvc", "repro", "pretrain")
+    for name in ("model.safetensors", "config.json"):
+        assert (folder / "models/base" / name).read_bytes() == (by_dvc / "models/base" / name).read_bytes()
+    assert (folder / "reports/pretrain/curve.csv").read_text() == (by_dvc / "reports/pretrain/curve.csv").read_text()
 
 
 @pytest.mark.parametrize(

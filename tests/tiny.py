@@ -59,7 +59,9 @@ CHANGES: dict[str, Any] = {
     "sample.instructions.order": "shuffled",
     "sample.instructions.train_fraction": 0.6,
     "sample.instructions.validation_fraction": 0.2,
-    "pretrain.epochs": 1,
+    "pretrain.epochs": 3,
+    "pretrain.eval_interval": 20,
+    "pretrain.checkpoint_interval": 5,
     "pretrain.sample.max_new_tokens": 4,
     "lora.epochs": 1,
     "lora.rank": 2,
@@ -92,15 +94,17 @@ def make_workspace(folder: Path, changes: Mapping[str, Any] = CHANGES) -> Path:
     return folder
 
 
-def run(folder: Path, *command: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
-    """A command in the workspace as its user would run it, with a home of its own; `python` and `dvc` are ours."""
+def environment_of(folder: Path, **more: str) -> dict[str, str]:
+    """A home of the workspace's own, and this interpreter's `python` and `dvc`."""
+    foreign = ("PREFECT_", "SCRIPTORIUM_", "MLFLOW_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("PREFECT_", "SCRIPTORIUM_", "MLFLOW_"))
-    }
-    settings = kept | {"PATH": path, "SCRIPTORIUM_HOME": str(folder / ".scriptorium")} | environment
+    return kept | {"PATH": path, "SCRIPTORIUM_HOME": str(folder / ".scriptorium")} | more
+
+
+def run(folder: Path, *command: str, check: bool = True, **more: str) -> subprocess.CompletedProcess[str]:
+    """A command in the workspace, as its user would run it."""
+    settings = environment_of(folder, **more)
     done = subprocess.run(command, cwd=folder, env=settings, capture_output=True, text=True, timeout=600)
     if check and done.returncode:
         raise AssertionError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
