@@ -47,6 +47,18 @@ def encode(encoding: tiktoken.Encoding, entries: list[dict[str, Any]], template:
     ]
 
 
+def check_room(rows: dict[str, Rows], limit: int) -> int:
+    """How many rows are cut at `limit` tokens; ValueError when a part has no row with room for an answer."""
+    for part, pairs in rows.items():
+        if all(len(prompt) >= limit for prompt, _ in pairs):
+            shortest = min(len(prompt) for prompt, _ in pairs)
+            raise ValueError(
+                f"no prompt of the {part} part leaves room for an answer: the shortest has {shortest} tokens, "
+                f"instruct.max_length (or else model.context_length) allows rows of {limit}"
+            )
+    return sum(len(prompt) + len(answer) > limit for pairs in rows.values() for prompt, answer in pairs)
+
+
 def train_assistant(
     stage: Stage, model: GPT, rows: dict[str, Rows], encoding: tiktoken.Encoding, variant: str
 ) -> TrainResult:
@@ -124,6 +136,7 @@ def main(stage: Stage) -> None:
     for variant in params.variants:
         model = starting_model(variant, seed)
         size = model.n_parameters
+        cut = check_room(rows, params.max_length or model.config.context_length)
         if params.tuning == "lora":
             add_lora(model, params.lora_rank, params.lora_alpha, 0.0, generator(seed, "adapters"))
         share = shares(model, size)
@@ -136,7 +149,11 @@ def main(stage: Stage) -> None:
             answers += answer(stage, model, entries[part], encoding, part, variant)
         log_assistant(stage, folder, TOKENIZER, f"assistant-{variant}")
         results[variant] = result
-        metrics[variant] = {"validation_loss": kept_row(result, params.keep)["validation_loss"], **share}
+        metrics[variant] = {
+            "validation_loss": kept_row(result, params.keep)["validation_loss"],
+            "rows_cut": cut,
+            **share,
+        }
     write_lines(stage.out("reports/instruct/answers.jsonl"), answers)
     write_curve(stage, results)
     stage.log_artifact(stage.out("reports/instruct/answers.jsonl"))

@@ -67,6 +67,7 @@ CHANGES: dict[str, Any] = {
     "lora.rank": 2,
     "classify.epochs": 1,
     "instruct.epochs": 1,
+    "instruct.template": "phi3",
     "instruct.max_new_tokens": 4,
     "evaluate.bootstrap_resamples": 100,
 }  # fmt: skip
