@@ -47,6 +47,7 @@ class Service:
     health: str
     command: Callable[[int], list[str]]
     flexible: bool = False
+    page: str = ""  # where a person wants to begin
 
     @property
     def folder(self) -> Path:
@@ -90,7 +91,8 @@ def _mlflow_command(port: int) -> list[str]:
 
 
 PREFECT = Service("prefect", "PREFECT_PORT", 4200, "/api/health", _prefect_command, flexible=True)
-MLFLOW = Service("mlflow", "MLFLOW_PORT", 5000, "/health", _mlflow_command)
+RUNS = "/#/experiments/1/runs?workflowType=machine_learning"  # of our database: MLflow's front page is about agents
+MLFLOW = Service("mlflow", "MLFLOW_PORT", 5000, "/health", _mlflow_command, page=RUNS)
 
 
 def configure() -> None:
@@ -150,10 +152,14 @@ def stop(service: Service) -> bool:
 
 
 def ui() -> dict[str, str]:
-    """Both user interfaces, started side by side; {name: address}."""
+    """Both user interfaces, started side by side; {name: address of the page to begin with}."""
+    services = (MLFLOW, PREFECT)
     with ThreadPoolExecutor() as pool:
-        addresses = pool.map(start, (MLFLOW, PREFECT))
-        return dict(zip((MLFLOW.name, PREFECT.name), addresses, strict=True))
+        addresses = pool.map(start, services)
+        pages = [
+            address if _elsewhere(of) else address + of.page for of, address in zip(services, addresses, strict=True)
+        ]
+    return {of.name: page for of, page in zip(services, pages, strict=True)}
 
 
 def _living(service: Service) -> Running | None:

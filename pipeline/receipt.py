@@ -64,7 +64,8 @@ def kind_of(error: BaseException) -> str:
 def message_of(error: BaseException) -> str:
     """The error in words; a full disk with the place and what is left there."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        place = Path(str(error.filename)) if error.filename else _fullest_disk()
+        named = error.filename2 or error.filename  # of a copy's two places the second is the one written to
+        place = Path(str(named)) if named else _fullest_disk()
         return f"no space left on the disk: {place} ({_space(place)})"
     if isinstance(error, MemoryError):
         return f"out of memory {error}".strip()

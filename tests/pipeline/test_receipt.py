@@ -53,3 +53,8 @@ def test_without_one_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     broken.write_text('{"stage": "pre')
     assert read_receipt(tmp_path / "none.json") is None
     assert read_receipt(broken) is None
+
+
+def test_a_copy_that_fills_the_disk_names_the_place_it_was_written_to(tmp_path: Path) -> None:
+    error = OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "from"), None, str(tmp_path / "to"))
+    assert str(tmp_path / "to") in message_of(error)
