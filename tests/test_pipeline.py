@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 import subprocess
 import time
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.graph import load_graph
-from tests.tiny import environment_of, make_workspace, run
+from tests.tiny import CHANGES, environment_of, make_workspace, run
 
 pytestmark = pytest.mark.pipeline
 STAGES = ["download", "tokenize", "sample", "pretrain", "lora", "classify", "instruct", "evaluate"]
@@ -144,6 +145,28 @@ def test_a_killed_training_goes_on_and_ends_in_the_same_bytes(by_dvc, tmp_path):
     for name in ("model.safetensors", "config.json"):
         assert (folder / "models/base" / name).read_bytes() == (by_dvc / "models/base" / name).read_bytes()
     assert (folder / "reports/pretrain/curve.csv").read_text() == (by_dvc / "reports/pretrain/curve.csv").read_text()
+
+
+def test_pretraining_goes_on_from_gpt2_weights(tmp_path):
+    """A file that transformers wrote, named by pretrain.init, is where training starts."""
+    import torch
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(0)
+    public = GPT2LMHeadModel(GPT2Config(vocab_size=300, n_positions=64, n_embd=64, n_head=1, n_layer=1))
+    public.save_pretrained(tmp_path / "public")
+    folder = tmp_path / "workspace"
+    (folder / "data/own").mkdir(parents=True)
+    shutil.copy(tmp_path / "public/model.safetensors", folder / "data/own/gpt2.safetensors")
+    weights = {"name": "gpt2.safetensors", "url": "data/own/gpt2.safetensors", "sha256": None, "member": None}
+    shape = CHANGES["model"] | {"emb_dim": 64, "n_heads": 1, "dropout": 0.0}
+    changes = {"model": shape, "download.weights": [weights], "pretrain.init": "gpt2.safetensors"}
+    make_workspace(folder, CHANGES | changes | {"pretrain.learning_rate": 1e-9, "pretrain.min_learning_rate": 0.0})
+    run(folder, "dvc", "repro", "pretrain")
+    trained = GPT2LMHeadModel.from_pretrained(folder / "models/base").eval()
+    tokens = torch.arange(60)[None]
+    with torch.no_grad():
+        assert torch.allclose(trained(tokens).logits, public.eval()(tokens).logits, atol=1e-5)
 
 
 @pytest.mark.parametrize(
