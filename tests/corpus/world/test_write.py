@@ -1,0 +1,46 @@
+"""The world on disk: the same bytes for the same arguments, on every platform and Python version."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+
+from corpus.documents import read_documents
+from corpus.instructions import read_instructions
+from corpus.messages import read_messages
+from corpus.world.write import write_world
+
+GOLDEN = {
+    "instructions.json": "545b30a713994be9d11fc2244c4fcd4445f26608f864efcf5fe4ac42a06dfce1",
+    "messages.tsv": "b972c4fead5b07cd9126e105bdc8cbdc6a2973a69e38351817817431b59b6e72",
+    "stories.jsonl": "6a4d959c95974a7ba65d38908cddc1896a19a0f58bb5088b595ea858c21403fe",
+}
+
+
+def test_the_bytes_are_pinned(tmp_path):
+    write_world(tmp_path / "world", seed=123, text_bytes=50_000, messages=100, instructions=150)
+    digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in (tmp_path / "world").iterdir()}
+    assert digests == GOLDEN
+
+
+def test_the_files_are_read_by_the_house(tmp_path):
+    write_world(tmp_path, seed=1, text_bytes=2_000, messages=10, instructions=15)
+    assert set(read_messages(tmp_path / "messages.tsv", ["ham", "spam"])["label"]) == {"ham", "spam"}
+    assert len(read_instructions(tmp_path / "instructions.json")) == 18
+    (tmp_path / "text").mkdir()
+    (tmp_path / "stories.jsonl").rename(tmp_path / "text" / "stories.jsonl")
+    assert all(document.text for document in read_documents(tmp_path / "text", None))
+
+
+def test_another_seed_is_another_world(tmp_path):
+    for seed in (1, 2):
+        write_world(tmp_path / str(seed), seed=seed, text_bytes=1_000, messages=4, instructions=15)
+    for name in ("stories.jsonl", "messages.tsv", "instructions.json"):
+        assert (tmp_path / "1" / name).read_bytes() != (tmp_path / "2" / name).read_bytes()
+
+
+def test_what_fails_leaves_no_half_file(tmp_path):
+    with pytest.raises(ValueError, match="messages is 0"):
+        write_world(tmp_path, seed=1, text_bytes=1_000, messages=0, instructions=15)
+    assert [path.name for path in tmp_path.iterdir()] == ["stories.jsonl"]
