@@ -1,6 +1,6 @@
 """Which rows make which batch: a pure function of (seed, epoch, position), so that resuming needs no replay.
 
-Sources are mixed by temperature (chapter 2): source i gets the share p_i = w_i^α / Σ w^α of an epoch. With its size as
+Sources are mixed by an exponent (chapter 2): source i gets the share p_i = w_i^α / Σ w^α of an epoch. With its size as
 its weight and α = 1, each row comes once an epoch. α < 1 raises small sources, whose rows then come more than once
 before a large source is through: each source is walked through its own permutations, one after the other, so that
 within a source no row comes a third time before each has come twice.
@@ -27,7 +27,7 @@ class MixedOrder:
     sizes: tuple[int, ...]
     weights: tuple[float, ...] | None = None
     """One a source; None: its size."""
-    temperature: float = 1.0
+    alpha: float = 1.0
     """α: 1 keeps the weights' proportions, towards 0 all sources become equal."""
 
     def __post_init__(self) -> None:
@@ -35,8 +35,8 @@ class MixedOrder:
             raise ValueError(f"{len(self.raw_weights)} weights for {len(self.sizes)} sources: one each")
         if any(size < 1 for size in self.sizes) or any(weight <= 0 for weight in self.raw_weights):
             raise ValueError(f"sources of {self.sizes} rows with weights {self.raw_weights}: all must be positive")
-        if self.temperature < 0:
-            raise ValueError(f"a mixture's temperature of {self.temperature}: it must be at least 0")
+        if self.alpha < 0:
+            raise ValueError(f"a mixture's alpha of {self.alpha}: it must be at least 0")
 
     @property
     def raw_weights(self) -> tuple[float, ...]:
@@ -45,7 +45,7 @@ class MixedOrder:
     @property
     def shares(self) -> tuple[float, ...]:
         """p_i, which sum to 1."""
-        powers = [weight**self.temperature for weight in self.raw_weights]
+        powers = [weight**self.alpha for weight in self.raw_weights]
         return tuple(power / sum(powers) for power in powers)
 
     @property

@@ -37,12 +37,6 @@ def byte_symbols() -> dict[int, str]:
     return {byte: chr(byte) for byte in printable} | {byte: chr(256 + i) for i, byte in enumerate(rest)}
 
 
-def symbols_to_bytes(token: str) -> bytes:
-    """The bytes that a token written in GPT-2's printable characters stands for; KeyError for any other character."""
-    back = {symbol: byte for byte, symbol in byte_symbols().items()}
-    return bytes(back[symbol] for symbol in token)
-
-
 def make_encoding(ranks: dict[bytes, int], name: str) -> tiktoken.Encoding:
     """The encoding with these mergeable ranks (0 … n − 1) and `<|endoftext|>` as id n."""
     return tiktoken.Encoding(

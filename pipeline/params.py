@@ -99,12 +99,3 @@ def leaves(tree: Any, prefix: str = "") -> dict[str, Any]:
     for key, value in tree.items():
         found |= leaves(value, f"{prefix}.{key}" if prefix else str(key))
     return found
-
-
-def pick(tree: Any, path: str) -> Any:
-    """The value at a dotted path; KeyError when there is none."""
-    for part in path.split("."):
-        if not isinstance(tree, Mapping) or part not in tree:
-            raise KeyError(path)
-        tree = tree[part]
-    return tree

@@ -23,6 +23,8 @@ def groups() -> dict[str, list[str]]:
 
 def compose(params: Any, choices: Mapping[str, str]) -> Any:
     """`params` with the leaves of the chosen presets; ValueError for an unknown group or name."""
+    if not isinstance(params, Mapping):
+        raise ValueError(f"{PARAMS_FILE} must hold a mapping of sections, not {type(params).__name__}")
     known = groups()
     for group, name in choices.items():
         if group not in known:
@@ -58,7 +60,7 @@ def main(arguments: list[str]) -> int:
         if malformed := [argument for argument, pair in zip(arguments, pairs, strict=True) if not all(pair)]:
             raise ValueError(f"{malformed[0]!r} is not GROUP=NAME, as in data=book")
         save(compose(read_yaml(PARAMS_FILE), {group: name for group, _, name in pairs}))
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(f"preset: {error}", file=sys.stderr)
         return 1
     print(f"params.yaml: {', '.join(arguments)}")

@@ -14,6 +14,7 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 OpenFraction = Annotated[float, Field(gt=0.0, lt=1.0)]
 Count = Annotated[int, Field(ge=1)]
 Variant = Literal["pretrained", "random"]
+ClassifierVariant = Literal["pretrained", "random", "full"]
 
 
 class Section(BaseModel):
@@ -117,7 +118,10 @@ class Tokenize(Section):
 
 
 class Mixture(Section):
-    weights: Annotated[dict[str, Annotated[float, Field(gt=0)]], described("source file → weight; unnamed: its tokens")]
+    weights: Annotated[
+        dict[str, Annotated[float, Field(gt=0)]],
+        described("source file → weight in tokens; unnamed: as many as it has"),
+    ]
     alpha: Annotated[
         float, described("p(i) = w_i^alpha / sum w^alpha; 1 keeps the weights, 0 makes them equal", ge=0.0, le=1.0)
     ]
@@ -134,9 +138,7 @@ class MessageSplit(Section):
 
     @model_validator(mode="after")
     def fractions_fit(self) -> MessageSplit:
-        if len(set(self.labels)) != len(self.labels):
-            raise ValueError("labels has one name twice")
-        return fractions_fit(self)
+        return fractions_fit(each_once(self, "labels"), test_needed=True)
 
 
 class InstructionSplit(Section):
@@ -147,7 +149,7 @@ class InstructionSplit(Section):
 
     @model_validator(mode="after")
     def fractions_fit(self) -> InstructionSplit:
-        return fractions_fit(self)
+        return fractions_fit(self, test_needed=True)
 
 
 class Sample(Section):
@@ -172,7 +174,9 @@ class Training(Section):
     beta1: Annotated[float, described("AdamW: decay of the gradient's mean", ge=0.0, lt=1.0)]
     beta2: Annotated[float, described("AdamW: decay of the gradient's square", ge=0.0, lt=1.0)]
     grad_clip: Annotated[float, described("largest gradient norm", gt=0.0)]
-    eval_interval: Annotated[int, described("optimizer steps between two evaluations; changes no weight", ge=1)]
+    eval_interval: Annotated[
+        int, described("optimizer steps between two evaluations; keep: best chooses among them", ge=1)
+    ]
     checkpoint_interval: Annotated[int, described("optimizer steps between two checkpoints; changes no weight", ge=1)]
     keep: Annotated[Literal["last", "best"], described("weights of the last step, or of the lowest validation loss")]
 
@@ -210,8 +214,15 @@ class Classify(Training):
     trainable: Annotated[
         Literal["head", "last_block", "all"], described("what is tuned; last_block: + final norm + head")
     ]
-    variants: Annotated[list[Variant], Field(min_length=1, description="from the base, and from random weights")]
+    variants: Annotated[
+        list[ClassifierVariant],
+        Field(min_length=1, description="from the base, from random weights, and, full, from the base with all tuned"),
+    ]
     max_length: Annotated[int | None, Field(ge=1, description="tokens of a message; null: the longest in training")]
+
+    @model_validator(mode="after")
+    def variants_are_unique(self) -> Classify:
+        return each_once(self, "variants")
 
 
 class Instruct(Training):
@@ -223,6 +234,10 @@ class Instruct(Training):
     variants: Annotated[list[Variant], Field(min_length=1, description="from the base, and from random weights")]
     max_length: Annotated[int | None, Field(ge=2, description="tokens of a row; null: the model's context_length")]
     max_new_tokens: Annotated[int, described("longest answer, in tokens", ge=1, le=10_000)]
+
+    @model_validator(mode="after")
+    def variants_are_unique(self) -> Instruct:
+        return each_once(self, "variants")
 
 
 class Evaluate(Section):
@@ -288,9 +303,18 @@ class Params(Section):
         return problems
 
 
-def fractions_fit(section: S) -> S:
-    """Training and validation shares leave zero or more for the test part."""
+def fractions_fit(section: S, test_needed: bool = False) -> S:
+    """Training and validation leave something for the test part, or at least don't exceed the whole."""
     total = section.train_fraction + section.validation_fraction  # type: ignore[attr-defined]
     if total > 1 + 1e-9:
         raise ValueError(f"train_fraction + validation_fraction is {total:g}: at most 1 is allowed")
+    if test_needed and total > 1 - 1e-9:
+        raise ValueError(f"train_fraction + validation_fraction is {total:g}: the test part needs a share, too")
+    return section
+
+
+def each_once(section: S, field: str) -> S:
+    values = getattr(section, field)
+    if len(set(values)) != len(values):
+        raise ValueError(f"{field} {values} has one name twice")
     return section

@@ -26,7 +26,7 @@ from stages.classifying import (
 )
 from stages.lines import write_lines
 from stages.models import shares, starting_model
-from stages.training import kept_row, write_curve
+from stages.training import kept_row, write_curves
 
 TOKENIZER = Path("data/tokenizer")
 
@@ -41,7 +41,7 @@ def main(stage: Stage) -> None:
         body = starting_model(variant, seed)
         data = read_messages(encoding, params.max_length, body.config.context_length)
         model = Classifier.from_gpt(body, data.labels, generator(seed, "head"))
-        select_trainable(model, params.trainable)
+        select_trainable(model, "all" if variant == "full" else params.trainable)
         result = train_classifier(stage, model, params, data, variant)
         found = predictions(stage, model, data, params.batch_size, variant)
         folder = stage.out("models/classifier") / variant
@@ -56,7 +56,7 @@ def main(stage: Stage) -> None:
             **shares(model),
         }
     write_lines(stage.out("reports/classify/predictions.jsonl"), items)
-    write_curve(stage, results)
+    write_curves(stage, results)
     stage.log_artifact(stage.out("reports/classify/predictions.jsonl"))
     stage.log_dataset("messages", MESSAGES, "train")
     stage.write_metrics(metrics)

@@ -26,6 +26,10 @@ def main(stage: Stage) -> None:
     size = 0
     with stage.progress(len(sources), "files") as progress:
         for kind, source in sources:
+
+            def show(done: int, total: int | None, name: str = source.name) -> None:
+                progress.advance(0, now=f"{name} {done / 1e6:,.1f} MB")
+
             fetched = fetch(
                 source,
                 folders[kind],
@@ -34,6 +38,7 @@ def main(stage: Stage) -> None:
                 timeout_s=params.timeout_s,
                 attempts=params.attempts,
                 max_bytes=params.max_megabytes * 10**6,
+                progress=show,
             )
             print(f"{kind}/{fetched.name}: {fetched.bytes:,} bytes, from the {fetched.origin}", flush=True)
             stage.log_dataset(f"{kind}/{fetched.name}", folders[kind] / fetched.name, "download")

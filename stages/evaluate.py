@@ -25,14 +25,20 @@ from stages.report import write_report
 from stages.scoring import answer_metrics, classifier_metrics, language_scores, leakage
 
 
+def curves_of(stage: str) -> dict[str, pd.DataFrame]:
+    """Variant → its evaluations."""
+    return {file.stem: pd.read_csv(file) for file in sorted((REPORTS / stage / "curves").glob("*.csv"))}
+
+
 def draw(stage: Stage, metrics: dict[str, Any], messages: pd.DataFrame, labels: list[str], kinds: pd.DataFrame) -> None:
     folder = stage.out("reports/evaluate/plots")
     folder.mkdir()
-    curves = {name: pd.read_csv(REPORTS / name / "curve.csv") for name in ("pretrain", "lora", "classify", "instruct")}
-    plots.pretraining_curve(curves.pop("pretrain"), folder / "pretraining.png")
-    plots.finetuning_curves(curves, folder / "finetuning.png")
+    plots.pretraining_curve(curves_of("pretrain")["base"], folder / "pretraining.png")
+    plots.finetuning_curves(
+        {name: curves_of(name) for name in ("lora", "classify", "instruct")}, folder / "finetuning.png"
+    )
     test = messages[messages["part"] == "test"]
-    tables = {name: np.array(parts["test"].pop("confusion")) for name, parts in metrics["classify"].items()}
+    tables = {name: np.array(parts["test"]["confusion"]) for name, parts in metrics["classify"].items()}
     plots.confusion_matrices(tables, labels, folder / "confusion.png")
     bars = [
         {

@@ -29,7 +29,7 @@ from pipeline.stage import Stage, run
 from stages.bundles import log_assistant
 from stages.lines import read_lines, write_lines
 from stages.models import runtime_of, shares, starting_model
-from stages.training import fit, kept_row, order_of, rows_at, steps_of, tokens_per_step, write_curve
+from stages.training import fit, kept_row, order_of, rows_at, steps_of, tokens_per_step, write_curves
 
 INSTRUCTIONS, TOKENIZER = Path("data/samples/instructions"), Path("data/tokenizer")
 PARTS = ("train", "validation", "test")
@@ -47,16 +47,17 @@ def encode(encoding: tiktoken.Encoding, entries: list[dict[str, Any]], template:
     ]
 
 
-def check_room(rows: dict[str, Rows], limit: int) -> int:
-    """How many rows are cut at `limit` tokens; ValueError when a part has no row with room for an answer."""
-    for part, pairs in rows.items():
-        if all(len(prompt) >= limit for prompt, _ in pairs):
-            shortest = min(len(prompt) for prompt, _ in pairs)
+def with_room(rows: dict[str, Rows], limit: int) -> dict[str, Rows]:
+    """The rows whose prompt leaves room for an answer in `limit` tokens; ValueError when a part has none."""
+    kept = {part: [pair for pair in pairs if len(pair[0]) < limit] for part, pairs in rows.items()}
+    for part, pairs in kept.items():
+        if not pairs:
+            shortest = min(len(prompt) for prompt, _ in rows[part])
             raise ValueError(
                 f"no prompt of the {part} part leaves room for an answer: the shortest has {shortest} tokens, "
                 f"instruct.max_length (or else model.context_length) allows rows of {limit}"
             )
-    return sum(len(prompt) + len(answer) > limit for pairs in rows.values() for prompt, answer in pairs)
+    return kept
 
 
 def train_assistant(
@@ -136,11 +137,11 @@ def main(stage: Stage) -> None:
     for variant in params.variants:
         model = starting_model(variant, seed)
         size = model.n_parameters
-        cut = check_room(rows, params.max_length or model.config.context_length)
+        usable = with_room(rows, params.max_length or model.config.context_length)
         if params.tuning == "lora":
             add_lora(model, params.lora_rank, params.lora_alpha, 0.0, generator(seed, "adapters"))
         share = shares(model, size)
-        result = train_assistant(stage, model, rows, encoding, variant)
+        result = train_assistant(stage, model, usable, encoding, variant)
         merge_lora(model)
         folder = stage.out("models/assistant") / variant
         save_gpt2(model, folder, TOKENIZER)
@@ -151,11 +152,11 @@ def main(stage: Stage) -> None:
         results[variant] = result
         metrics[variant] = {
             "validation_loss": kept_row(result, params.keep)["validation_loss"],
-            "rows_cut": cut,
+            "rows_left_out": sum(len(rows[part]) - len(usable[part]) for part in PARTS),
             **share,
         }
     write_lines(stage.out("reports/instruct/answers.jsonl"), answers)
-    write_curve(stage, results)
+    write_curves(stage, results)
     stage.log_artifact(stage.out("reports/instruct/answers.jsonl"))
     stage.log_dataset("instructions", INSTRUCTIONS, "train")
     stage.write_metrics(metrics)

@@ -23,13 +23,13 @@ def classified_messages() -> tuple[pd.DataFrame, list[str]]:
     baseline = bag_of_words(
         parts["train"]["text"], parts["train"]["label"], *(parts[part]["text"] for part in HELD_OUT)
     )
-    for part, table in zip(HELD_OUT, baseline.probabilities, strict=True):
-        for index, (row, message) in enumerate(zip(table, parts[part].itertuples(), strict=True)):
-            probabilities = {label: float(value) for label, value in zip(baseline.labels, row, strict=True)}
+    for number, part in enumerate(HELD_OUT):
+        said = zip(baseline.predicted(number), baseline.probabilities[number], parts[part].itertuples(), strict=True)
+        for index, (predicted, row, message) in enumerate(said):
             items.append(
                 {"variant": "bag_of_words", "part": part, "index": index, "text": message.text}
-                | {"expected": message.label, "predicted": max(probabilities, key=lambda label: probabilities[label])}
-                | {"probabilities": probabilities}
+                | {"expected": message.label, "predicted": predicted}
+                | {"probabilities": {label: float(value) for label, value in zip(baseline.labels, row, strict=True)}}
             )
     frame = pd.DataFrame(items)
     frame["correct"] = frame["expected"] == frame["predicted"]

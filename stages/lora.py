@@ -25,7 +25,7 @@ from stages.classifying import (
 )
 from stages.lines import write_lines
 from stages.models import BASE, shares, starting_model
-from stages.training import kept_row, write_curve
+from stages.training import kept_row, write_curves
 
 TOKENIZER = Path("data/tokenizer")
 
@@ -48,7 +48,7 @@ def main(stage: Stage) -> None:
     merge_lora(model)
     items = predictions(stage, model, data, params.batch_size, "lora")
     write_lines(stage.out("reports/lora/predictions.jsonl"), items)
-    write_curve(stage, {"lora": result})
+    write_curves(stage, {"lora": result})
     stage.log_artifact(stage.out("reports/lora/predictions.jsonl"))
     stage.log_dataset("messages", MESSAGES, "train")
     stage.write_metrics(

@@ -17,9 +17,9 @@ BASE = Path("models/base")
 
 
 def starting_model(variant: str, seed: int) -> GPT:
-    """The pre-trained base, or its shape with fresh random weights."""
+    """The pre-trained base, or, for "random", its shape with fresh random weights."""
     base = load_gpt2(BASE)
-    return base if variant == "pretrained" else GPT(base.config, generator=generator(seed, "weights"))
+    return base if variant != "random" else GPT(base.config, generator=generator(seed, "weights"))
 
 
 def runtime_of(stage: Stage, model: Transformer, total_tokens: int = 0) -> Runtime:

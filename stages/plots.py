@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
-
-matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+plt.rcdefaults()  # a person's own matplotlibrc must not change tracked bytes
+plt.switch_backend("Agg")
 
 STYLE: dict[Any, Any] = {
     "font.size": 10,
@@ -50,15 +50,15 @@ def pretraining_curve(curve: pd.DataFrame, path: Path) -> None:
     save(figure, path)
 
 
-def finetuning_curves(curves: Mapping[str, pd.DataFrame], path: Path) -> None:
+def finetuning_curves(curves: Mapping[str, Mapping[str, pd.DataFrame]], path: Path) -> None:
     """One panel a stage, one line a variant: validation loss over the steps."""
     with plt.rc_context(STYLE):
         figure, row = plt.subplots(
             1, len(curves), figsize=(4.2 * len(curves), 3.6), layout="constrained", squeeze=False
         )
-    for axes, (stage, curve) in zip(row[0], curves.items(), strict=True):
-        for variant, rows in curve.groupby("variant", sort=False):
-            axes.plot(rows["step"], rows["validation_loss"], marker="o", markersize=3, label=str(variant))
+    for axes, (stage, variants) in zip(row[0], curves.items(), strict=True):
+        for variant, rows in variants.items():
+            axes.plot(rows["step"], rows["validation_loss"], marker="o", markersize=3, label=variant)
         axes.set(xlabel="optimizer step", ylabel="validation loss (nats)", title=stage)
         axes.legend()
     save(figure, path)

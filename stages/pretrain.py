@@ -25,7 +25,7 @@ from gpt.tokenizer_files import load_encoding
 from pipeline.stage import Stage, run
 from stages.lines import write_lines
 from stages.models import runtime_of, shares
-from stages.training import evaluations, fit, kept_row, rows_at, steps_of, tokens_per_step, write_curve
+from stages.training import evaluations, fit, kept_row, rows_at, steps_of, tokens_per_step, write_curves
 from stages.windows import TOKENS, mixed_order, windows_of
 
 TOKENIZER, WEIGHTS = Path("data/tokenizer"), Path("data/raw/weights")
@@ -84,9 +84,9 @@ def main(stage: Stage) -> None:
     pace = result.tokens / result.seconds
     stage.log_costs({"share_of_peak": share_of_peak(model.n_parameters, pace, peak_flops(runtime))})
     rows = evaluations(result)
-    samples = [{"step": row["step"], "text": row["sample"]} for row in rows]
+    samples = [{"step": row["step"], "text": row["sample"]} for row in rows if "sample" in row]
     write_lines(stage.out("reports/pretrain/samples.jsonl"), samples)
-    write_curve(stage, {"base": result})
+    write_curves(stage, {"base": result})
     stage.log_artifact(stage.out("reports/pretrain/samples.jsonl"))
     stage.log_dataset("tokens", TOKENS, "train")
     kept, best = kept_row(result, params.keep), kept_row(result, "best")

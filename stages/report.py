@@ -11,6 +11,7 @@ NAMES = {
     "bag_of_words": "bag of words + logistic regression",
     "pretrained": "fine-tuned from the pre-trained base",
     "random": "the same, from random weights",
+    "full": "all weights tuned, from the base",
     "lora": "LoRA on the frozen base",
 }
 
@@ -62,16 +63,11 @@ def classifier_section(metrics: Mapping[str, Any], training: Mapping[str, Mappin
 
 
 def instruction_section(metrics: Mapping[str, Any], kinds: pd.DataFrame) -> str:
-    rows = [
-        [
-            NAMES[name],
-            interval(parts["test"], "exact_match"),
-            interval(parts["test"], "token_overlap"),
-            f"{parts['validation_loss']:.3f}",
-        ]
-        for name, parts in metrics["instruct"].items()
-    ]
-    head = ["assistant", "test exact match (95 % interval)", "test token overlap", "validation loss"]
+    rows = []
+    for name, parts in metrics["instruct"].items():
+        scores = [interval(parts["test"], score) for score in ("exact_match", "token_overlap")]
+        rows.append([NAMES[name], percent(parts["trainable_share"]), f"{parts['validation_loss']:.3f}", *scores])
+    head = ["assistant", "trained share", "validation loss", "test exact match (95 % interval)", "test token overlap"]
     return (
         "## Following instructions\n\n"
         + table(head, rows)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -46,26 +46,38 @@ def sample_text(stage: Stage) -> dict[str, float]:
             )
         metrics[f"{part}_windows"] = len(starts)
         if part == "train":
-            metrics["sources"] = write_mixture(folder / MIXTURE, dict(zip(ranges, sizes, strict=True)), params.mixture)
+            sources = [
+                Source(name, last - first, size)
+                for (name, (first, last)), size in zip(ranges.items(), sizes, strict=True)
+                if size
+            ]
+            write_mixture(folder / MIXTURE, sources, params.mixture)
+            metrics["sources"] = len(sources)
     return metrics
 
 
-def write_mixture(path: Path, sizes: dict[str, int], mixture: Mixture) -> int:
-    """Sources with their windows, weights and shares of an epoch; returns how many there are."""
-    sizes = {source: size for source, size in sizes.items() if size}
-    weights = [mixture.weights.get(source, float(size)) for source, size in sizes.items()]
-    shares = MixedOrder(0, tuple(sizes.values()), tuple(weights), mixture.alpha).shares
+class Source(NamedTuple):
+    """A text file's share of the training part."""
+
+    name: str
+    tokens: int
+    windows: int
+
+
+def write_mixture(path: Path, sources: list[Source], mixture: Mixture) -> None:
+    """What each source weighs, and so its share of an epoch."""
+    weights = [mixture.weights.get(source.name, float(source.tokens)) for source in sources]
+    order = MixedOrder(0, tuple(source.windows for source in sources), tuple(weights), mixture.alpha)
     write_json(
         path,
         {
             "alpha": mixture.alpha,
-            "shares": list(shares),
-            "sizes": list(sizes.values()),
-            "sources": list(sizes),
+            "shares": list(order.shares),
+            "sizes": list(order.sizes),
+            "sources": [source.name for source in sources],
             "weights": weights,
         },
     )
-    return len(sizes)
 
 
 def sample_messages(stage: Stage) -> dict[str, float]:

@@ -10,7 +10,7 @@ import pandas as pd
 from corpus.instructions import leaks
 from corpus.intervals import mean_interval
 from corpus.messages import overlap
-from corpus.scores import classification_scores
+from corpus.scores import answer_scores, classification_scores
 from gpt.evaluate import window_loss
 from gpt.seeds import derive
 from pipeline.stage import Stage
@@ -53,9 +53,11 @@ def classifier_metrics(stage: Stage, frame: pd.DataFrame, labels: list[str]) -> 
 def answer_metrics(stage: Stage, frame: pd.DataFrame, training: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for (variant, part), rows in frame.groupby(["variant", "part"], sort=False):
-        scores = with_interval(rows["exact_match"], "exact_match", stage)
+        scores: dict[str, Any] = dict(with_interval(rows["exact_match"], "exact_match", stage))
         scores |= with_interval(rows["token_overlap"], "token_overlap", stage)
-        found.setdefault(str(variant), {"validation_loss": training[variant]["validation_loss"]})[str(part)] = scores
+        scores["kinds"] = answer_scores(list(rows["answer"]), list(rows["reference"]), list(rows["kind"]))
+        known = {name: training[variant][name] for name in ("validation_loss", "trainable_share")}
+        found.setdefault(str(variant), known)[str(part)] = scores
     return found
 
 

@@ -116,12 +116,14 @@ def settings_of(params: schema.Training, total_steps: int) -> TrainSettings:
     )
 
 
-def write_curve(stage: Stage, results: Mapping[str, TrainResult]) -> None:
-    """`reports/STAGE/curve.csv`: one row an evaluation, with the variant it belongs to."""
-    rows = [{"variant": variant, **row} for variant, result in results.items() for row in evaluations(result)]
-    path = stage.out(f"reports/{stage.name}/curve.csv")
-    pd.DataFrame(rows).drop(columns="sample", errors="ignore").to_csv(path, index=False, lineterminator="\n")
-    stage.log_artifact(path)
+def write_curves(stage: Stage, results: Mapping[str, TrainResult]) -> None:
+    """`reports/STAGE/curves/VARIANT.csv`: one row an evaluation."""
+    folder = stage.out(f"reports/{stage.name}/curves")
+    folder.mkdir()
+    for variant, result in results.items():
+        rows = pd.DataFrame(evaluations(result)).drop(columns="sample", errors="ignore")
+        rows.to_csv(folder / f"{variant}.csv", index=False, lineterminator="\n")
+    stage.log_artifact(folder)
 
 
 def evaluations(result: TrainResult) -> list[dict[str, Any]]:

@@ -144,7 +144,9 @@ def test_a_killed_training_goes_on_and_ends_in_the_same_bytes(by_dvc, tmp_path):
     run(folder, "dvc", "repro", "pretrain")
     for name in ("model.safetensors", "config.json"):
         assert (folder / "models/base" / name).read_bytes() == (by_dvc / "models/base" / name).read_bytes()
-    assert (folder / "reports/pretrain/curve.csv").read_text() == (by_dvc / "reports/pretrain/curve.csv").read_text()
+    assert (folder / "reports/pretrain/curves/base.csv").read_text() == (
+        by_dvc / "reports/pretrain/curves/base.csv"
+    ).read_text()
 
 
 def test_pretraining_goes_on_from_gpt2_weights(tmp_path):

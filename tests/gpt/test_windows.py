@@ -71,18 +71,18 @@ def test_incomplete_batches_are_left_out() -> None:
     st.sampled_from([0.0, 0.3, 1.0]),
     st.integers(0, 5),
 )
-def test_mixtures(sources: list[tuple[int, float]], temperature: float, epoch: int) -> None:
+def test_mixtures(sources: list[tuple[int, float]], alpha: float, epoch: int) -> None:
     sizes, weights = tuple(size for size, _ in sources), tuple(weight for _, weight in sources)
-    order = MixedOrder(3, sizes, weights, temperature)
+    order = MixedOrder(3, sizes, weights, alpha)
     n = sum(sizes)
-    powers = [weight**temperature for weight in weights]
+    powers = [weight**alpha for weight in weights]
     assert order.shares == pytest.approx([power / sum(powers) for power in powers])
     assert sum(order.counts) == n
     assert all(abs(count - share * n) < 1 for count, share in zip(order.counts, order.shares, strict=True))
     seen = np.zeros(n, int)
     for e in range(epoch + 1):
         rows = order.batch(e, n)
-        assert np.array_equal(rows, MixedOrder(3, sizes, weights, temperature).batch(e, n))
+        assert np.array_equal(rows, MixedOrder(3, sizes, weights, alpha).batch(e, n))
         np.add.at(seen, rows, 1)
     offset = 0
     for size, count in zip(sizes, order.counts, strict=True):
@@ -103,5 +103,5 @@ def test_wrong_mixtures_are_refused() -> None:
         MixedOrder(0, (3, 3), (1.0,))
     with pytest.raises(ValueError, match="positive"):
         MixedOrder(0, (3, 0))
-    with pytest.raises(ValueError, match="temperature"):
+    with pytest.raises(ValueError, match="alpha"):
         MixedOrder(0, (3,), None, -1.0)
