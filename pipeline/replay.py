@@ -124,7 +124,7 @@ class Replay:
 
     def _build_model(self, event: dict[str, Any], model: Any, place: Path) -> None:
         import mlflow
-        from mlflow.models import Model
+        from mlflow.models import Model, infer_signature
 
         mlflow.set_tracking_uri(self.server.uri)
         described = Model(
@@ -133,6 +133,8 @@ class Replay:
             model_uuid=model.model_id,
             model_id=model.model_id,
         )
+        # MLflow drops params that no signature names. One without inputs still takes any: lists, and tables.
+        params = event.get("params")
         mlflow.pyfunc.save_model(
             path=str(place),
             python_model=str(self.folder / event["code"]),
@@ -140,6 +142,7 @@ class Replay:
             code_paths=[str(self.folder / file) for file in event["code_paths"]] or None,
             pip_requirements=event["pip_requirements"],
             input_example=event["input_example"],
+            signature=infer_signature(params=params) if params else None,
             mlflow_model=described,
         )
 

@@ -88,8 +88,12 @@ class Stage:
         code_paths: Sequence[Path] = (),
         pip_requirements: Sequence[str] = (),
         input_example: Any = None,
+        params: Mapping[str, Any] | None = None,
     ) -> None:
-        """A pyfunc model from code: `code` calls mlflow.models.set_model; `input_example` must be JSON."""
+        """A pyfunc model from code: `code` calls mlflow.models.set_model; `input_example` must be JSON.
+
+        params: what `predict` takes besides texts, with the defaults, whose types MLflow holds callers to.
+        """
         if self.journal:
             keep = self.journal.keep
             self.journal.write(
@@ -100,6 +104,7 @@ class Stage:
                 code_paths=[keep(path, path.name) for path in code_paths],
                 pip_requirements=list(pip_requirements),
                 input_example=input_example,
+                params=dict(params or {}),
             )
 
     def write_metrics(self, values: Mapping[str, Any]) -> None:

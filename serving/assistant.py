@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import tiktoken
-import torch
 
 from corpus.prompts import extract_answer, format_prompt
-from gpt.generate import generate, stream
+from gpt.generate import generate
 from gpt.hf_format import load_gpt2
 from gpt.model import GPT
 from gpt.seeds import generator
@@ -37,34 +36,29 @@ class Assistant:
         return tokens
 
     def answers(
-        self, entries: Sequence[tuple[str, str]], *, temperature: float = 0.0, top_k: int | None = None, seed: int = 0
+        self,
+        entries: Sequence[tuple[str, str]],
+        *,
+        temperature: float = 0.0,
+        top_k: int | None = None,
+        seed: int = 0,
+        max_new_tokens: int | None = None,
     ) -> list[str]:
-        """The answers to (instruction, input) pairs, generated as one batch; temperature 0 is greedy."""
+        """The answers to (instruction, input) pairs, generated as one batch; temperature 0 is greedy.
+
+        max_new_tokens: less than the model's own setting, for shorter answers. ValueError when it is out of range, or
+        a prompt is too long.
+        """
+        limit = self.max_new_tokens if max_new_tokens is None else max_new_tokens
+        if not 1 <= limit <= self.max_new_tokens:
+            raise ValueError(f"max_new_tokens is {limit}: 1 to {self.max_new_tokens} are allowed")
         written = generate(
             self.model,
             [self.prompt_tokens(*entry) for entry in entries],
-            max_new_tokens=self.max_new_tokens,
+            max_new_tokens=limit,
             temperature=temperature,
             top_k=top_k,
             stop_token=self.encoding.eot_token,
             generator=generator(seed, "answers"),
         )
         return [extract_answer(self.encoding.decode(tokens), self.template) for tokens in written]
-
-    @torch.no_grad()
-    def stream(self, instruction: str, text: str = "", *, temperature: float = 0.0, seed: int = 0) -> Iterator[str]:
-        """The answer piece by piece; characters whose bytes are not complete yet wait for the next token."""
-        tokens, shown = [], 0
-        for token in stream(
-            self.model,
-            self.prompt_tokens(instruction, text),
-            max_new_tokens=self.max_new_tokens,
-            temperature=temperature,
-            stop_token=self.encoding.eot_token,
-            generator=generator(seed, "answers"),
-        ):
-            tokens.append(token)
-            written = self.encoding.decode(tokens)
-            if not written.endswith("\ufffd"):
-                yield written[shown:]
-                shown = len(written)

@@ -42,6 +42,8 @@ class TextClassifier:
 
     def probabilities(self, texts: Sequence[str]) -> np.ndarray:
         """(N, n_classes) of each text; an empty text is read as one end-of-text token."""
+        if not texts:
+            return np.empty((0, len(self.labels)), np.float32)
         rows = [self.encoding.encode_ordinary(text)[: self.max_length] or [self.encoding.eot_token] for text in texts]
         return classifier_probabilities(self.model, rows, self.encoding.eot_token, min(32, len(rows)), self.runtime)
 

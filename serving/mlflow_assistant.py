@@ -2,6 +2,9 @@
 
 mlflow.pyfunc.load_model("runs:/…/assistant").predict(["What is the plural of cat?"])   → ["cats"]
 ….predict(pandas.DataFrame({"instruction": […], "input": […]}), params={"temperature": 0.7, "seed": 1})
+….predict([…], params={"max_new_tokens": 20})                                         at most the trained setting
+
+A row without an input has "", None or NaN there.
 """
 
 from __future__ import annotations
@@ -26,12 +29,14 @@ class AssistantModel(PythonModel):
     def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
         options = params or {}
         instructions = texts_of(model_input, "instruction")
-        has_inputs = isinstance(model_input, pd.DataFrame) and "input" in model_input
-        inputs = [str(text) for text in model_input["input"]] if has_inputs else [""] * len(instructions)
+        inputs = [""] * len(instructions)
+        if isinstance(model_input, pd.DataFrame) and "input" in model_input:
+            inputs = ["" if pd.isna(text) else str(text) for text in model_input["input"]]
         return self.assistant.answers(
             list(zip(instructions, inputs, strict=True)),
             temperature=float(options.get("temperature", 0.0)),
             seed=int(options.get("seed", 0)),
+            max_new_tokens=options.get("max_new_tokens"),
         )
 
 

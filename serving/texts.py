@@ -1,4 +1,4 @@
-"""The shapes in which MLflow hands over texts: a string, a list of strings, a frame or a series."""
+"""The shapes in which MLflow hands over texts: a string, a list of strings, a frame, a series, an array."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import pandas as pd
 def texts_of(model_input: Any, column: str) -> list[str]:
     """The texts of `model_input`; from a frame its column `column`, or its only one. ValueError for anything else."""
     if isinstance(model_input, pd.DataFrame):
-        name = column if column in model_input else model_input.columns[0]
-        if name != column and model_input.shape[1] != 1:
+        if column not in model_input and model_input.shape[1] != 1:
             raise ValueError(f"the table has columns {list(model_input.columns)}: {column!r} is needed")
-        model_input = model_input[name]
+        model_input = model_input[column] if column in model_input else model_input.iloc[:, 0]
+    if isinstance(model_input, dict):  # whose keys would pass for texts
+        raise ValueError(f"a dictionary with {list(model_input)} is no list of texts: make it a pandas.DataFrame")
     texts = [model_input] if isinstance(model_input, str) else list(model_input)
     if wrong := [text for text in texts if not isinstance(text, str)]:
         raise ValueError(f"{wrong[0]!r} is not a text: strings are allowed")

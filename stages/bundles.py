@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.metadata import version
 from pathlib import Path
 
+from gpt.settings import read_settings
 from pipeline.stage import Stage
 
 CODE = tuple(Path(package) for package in ("corpus", "gpt", "serving"))
@@ -20,10 +21,13 @@ def log_classifier(stage: Stage, folder: Path, tokenizer: Path, name: str, base:
     """A classifier's folder, or an adapter's with its base."""
     artifacts = {"model": folder, "tokenizer": tokenizer} | ({"base": base} if base else {})
     example = ["Free entry: text WIN to claim your prize"]
-    stage.log_model(name, Path("serving/mlflow_classifier.py"), artifacts, CODE, requirements(), example)
+    params = {"probabilities": False}
+    stage.log_model(name, Path("serving/mlflow_classifier.py"), artifacts, CODE, requirements(), example, params)
 
 
 def log_assistant(stage: Stage, folder: Path, tokenizer: Path, name: str) -> None:
     artifacts = {"model": folder, "tokenizer": tokenizer}
     example = ["What is the opposite of hot?"]
-    stage.log_model(name, Path("serving/mlflow_assistant.py"), artifacts, CODE, requirements(), example)
+    (max_new_tokens,) = read_settings(folder, "max_new_tokens")
+    params = {"temperature": 0.0, "seed": 0, "max_new_tokens": max_new_tokens}
+    stage.log_model(name, Path("serving/mlflow_assistant.py"), artifacts, CODE, requirements(), example, params)
