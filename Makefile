@@ -57,10 +57,11 @@ stop: $(READY)  ## end what was started in the background
 sync: $(READY)  ## send what the tracking server missed
 	@$(BIN)/python -m pipeline.sync
 
-gc: $(READY)  ## free outputs that neither the workspace nor a commit, tag or experiment uses
+gc: $(READY)  ## free outputs that no workspace, commit, tag or experiment uses, and what lay untouched for DAYS=7
 	@$(BIN)/dvc gc --workspace --all-commits --all-experiments --force
+	@$(BIN)/python -m pipeline.gc $(if $(DAYS),--days $(DAYS))
 
 clean:  ## start over: removes outputs, caches, runs and the virtual environment (asks nothing)
-	@test ! -x $(BIN)/python || $(BIN)/python -m flows.services stop
+	@test ! -x $(BIN)/python || $(BIN)/python -m flows.services stop 2>/dev/null || true  # half installed, nothing runs
 	@rm -rf .scriptorium .dvc/cache .dvc/tmp .venv dvc.lock models reports data/raw data/tokenizer data/tokens data/samples dvc_plots
 	@echo "Clean: the next make run starts from nothing. data/own and params.yaml are as they were."

@@ -156,10 +156,16 @@ def ui() -> dict[str, str]:
     services = (MLFLOW, PREFECT)
     with ThreadPoolExecutor() as pool:
         addresses = pool.map(start, services)
-        pages = [
-            address if _elsewhere(of) else address + of.page for of, address in zip(services, addresses, strict=True)
-        ]
-    return {of.name: page for of, page in zip(services, pages, strict=True)}
+        return {of.name: _page(of, address) for of, address in zip(services, addresses, strict=True)}
+
+
+def prefect_api() -> str:
+    """Where Prefect's API answers: PREFECT_API_URL exactly as named, else our server, started if need be."""
+    return _elsewhere(PREFECT) or f"{start(PREFECT)}/api"
+
+
+def _page(service: Service, address: str) -> str:
+    return address.removesuffix("/api") if _elsewhere(service) else address + service.page
 
 
 def _living(service: Service) -> Running | None:
@@ -221,9 +227,9 @@ def _asked_port(service: Service) -> int | None:
 
 
 def _elsewhere(service: Service) -> str | None:
-    """The address of a server that the person has named."""
+    """The address of a server that the person has named, of Prefect's that of its API."""
     if service is PREFECT:
-        return os.environ.get("PREFECT_API_URL", "").removesuffix("/api") or None
+        return os.environ.get("PREFECT_API_URL") or None
     uri = store.tracking_uri()
     return uri if uri.startswith(("http:", "https:")) else None
 

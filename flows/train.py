@@ -90,7 +90,7 @@ def train(stages: list[str] | None = None, parallel: int | None = None, time_lim
     publish_artifact(rows)
     if setting.stop.is_set():
         return Cancelled(message="cancelled; nothing was left running")
-    failures = [f"{row.stage}: {row.message}" for row in rows if row.what == FAILED]
+    failures = [f"{row.stage}: {row.message}\n{row.tail}".rstrip() for row in rows if row.what == FAILED]
     return Failed(message="\n".join(failures)) if failures else Completed(message=_in_short(rows))
 
 
@@ -207,7 +207,7 @@ def main(arguments: list[str], check: Callable[[], object] = load_params) -> int
 def _run(stages: list[str] | None, parallel: int | None, time_limit_s: float | None) -> int:
     """Run the flow against our Prefect server, print the table, and where to look."""
     try:
-        prefect: dict[Any, Any] = {PREFECT_API_URL: f"{services.start(services.PREFECT)}/api"}
+        prefect: dict[Any, Any] = {PREFECT_API_URL: services.prefect_api()}
     except TimeoutError as error:
         print(f"{error}\nGoing on with a temporary server.", file=sys.stderr)
         prefect = {PREFECT_API_URL: None, PREFECT_SERVER_ALLOW_EPHEMERAL_MODE: True}
@@ -216,7 +216,7 @@ def _run(stages: list[str] | None, parallel: int | None, time_limit_s: float | N
     state: State[Any] | None = None
     with temporary_settings(prefect), contextlib.suppress(KeyboardInterrupt, TerminationSignal):
         state = cast("State[Any]", train(stages, parallel, time_limit_s, return_state=True))
-    rows = _rows_since(began)
+    rows = _rows_of(state, began)
     wide = Console()
     console = wide if wide.is_terminal else Console(width=120)
     console.print(closing_table(rows), highlight=False) if rows else None
@@ -231,8 +231,10 @@ def _run(stages: list[str] | None, parallel: int | None, time_limit_s: float | N
     return 0
 
 
-def _rows_since(began: float) -> list[Row]:
-    """The rows of the newest flow run; an interrupted flow returns no state to find them by."""
+def _rows_of(state: State[Any] | None, began: float) -> list[Row]:
+    """The rows of the flow run that a state is of; an interrupted flow returns none: those of the newest run since."""
+    if state is not None and (run_id := state.state_details.flow_run_id):
+        return load_rows(paths.home() / "flows" / str(run_id) / "rows.json")
     files = [file for file in (paths.home() / "flows").glob("*/rows.json") if file.stat().st_mtime >= began]
     return load_rows(max(files, key=lambda file: file.stat().st_mtime)) if files else []
 

@@ -20,8 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
+
+from gpt.tensor_file import save_tensors
 
 KEPT = 2
 DIGESTS = "digests.json"
@@ -48,10 +50,10 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     partial = folder / f"{final.name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
-    save_file(checkpoint.weights, partial / "weights.safetensors")
-    save_file(checkpoint.optimizer, partial / "optimizer.safetensors")
+    save_tensors(partial / "weights.safetensors", checkpoint.weights)
+    save_tensors(partial / "optimizer.safetensors", checkpoint.optimizer)
     if checkpoint.best is not None:
-        save_file(checkpoint.best, partial / "best.safetensors")
+        save_tensors(partial / "best.safetensors", checkpoint.best)
     write_text(partial / "history.jsonl", "".join(json.dumps(row) + "\n" for row in checkpoint.history))
     write_json(partial / "state.json", {**checkpoint.state, "step": checkpoint.step})
     write_json(partial / DIGESTS, {path.name: sha256(path) for path in sorted(partial.iterdir())})

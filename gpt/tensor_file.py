@@ -2,11 +2,14 @@
 
 A safetensors file opens with a header of names, shapes and places; the library refuses one that does not fit the
 file's size. Here the shapes are compared with the model's, so that a wrong file is an error with a name, never a crash.
+The same when writing: what the disk refuses (full, not allowed) is an OSError with number and place.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -54,7 +57,18 @@ def read_tensors(path: Path, shapes: Mapping[str, Shape]) -> dict[str, Tensor]:
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write tensors as float32: equal tensors, equal bytes. The metadata is what transformers looks for."""
     copies = {name: t.detach().to("cpu", torch.float32).contiguous() for name, t in tensors.items()}
-    save_file(copies, str(path), metadata={"format": "pt"})
+    save_tensors(path, copies, metadata={"format": "pt"})
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Write tensors as they are. OSError when the disk refuses: the library would raise an error of its own."""
+    try:
+        save_file(tensors, str(path), metadata=metadata)
+    except SafetensorError as error:
+        if number := re.search(r"\(os error (\d+)\)", str(error)):
+            code = int(number[1])
+            raise OSError(code, os.strerror(code), str(path)) from error
+        raise
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -49,22 +49,6 @@ def write_json(path: Path | str, value: Any) -> None:
     write_atomic(path, text + "\n")
 
 
-def replace_tree(source: Path | str, destination: Path | str) -> None:
-    """Rename a finished file or folder to its place (same file system); what stood there is removed afterwards."""
-    source, destination = Path(source), Path(destination)
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    aside = destination.with_name(f".{destination.name}.{os.getpid()}-{threading.get_ident()}.old")
-    if os.path.lexists(destination):
-        destination.rename(aside)
-    try:
-        source.rename(destination)
-    except OSError:
-        if os.path.lexists(aside):
-            aside.rename(destination)
-        raise
-    remove_tree(aside)
-
-
 def remove_tree(path: Path | str) -> None:
     """Remove a file, link or folder; nothing to remove is fine."""
     path = Path(path)

@@ -53,17 +53,15 @@ def unpark(spec: StageSpec, parked: Path, staging: Path) -> dict[str, Any] | Non
     try:
         record: dict[str, Any] = json.loads((parked / RECORD).read_text(encoding="utf-8"))
         whole = outputs_of(spec, parked) == record["outputs"]
-    except FileNotFoundError:
-        return None
-    except (ValueError, KeyError):
+    except (FileNotFoundError, ValueError, KeyError):
         whole = False
     if not whole:
         remove_tree(parked)
         return None
-    (parked / RECORD).unlink()
     remove_tree(staging)
     staging.parent.mkdir(parents=True, exist_ok=True)
     shutil.move(parked, staging)
+    (staging / RECORD).unlink()  # last: a parked folder without its record would lie there for ever
     return record
 
 

@@ -67,6 +67,8 @@ def message_of(error: BaseException) -> str:
         named = error.filename2 or error.filename  # of a copy's two places the second is the one written to
         place = Path(str(named)) if named else _fullest_disk()
         return f"no space left on the disk: {place} ({_space(place)})"
+    if isinstance(error, OSError) and error.errno == errno.EFBIG:
+        return f"no space for a file this large: {error.filename or 'a file'} (a limit of the disk or of `ulimit -f`)"
     if isinstance(error, MemoryError):
         return f"out of memory {error}".strip()
     if kind_of(error) == "bug":

@@ -20,6 +20,7 @@ from ruamel.yaml import YAML, YAMLError
 from pipeline import paths
 from pipeline.files import remove_tree
 from pipeline.fingerprint import digest, locked_inputs
+from pipeline.params import leaves
 
 _one_at_a_time = threading.Lock()
 
@@ -147,15 +148,6 @@ def _changed_params(dep: Any, found: Mapping[str, Any]) -> Iterator[str]:
             yield f"{leaf} = {_shown(now[leaf])} is a new input"
         elif before[leaf] != now[leaf]:
             yield f"{leaf} {_shown(before[leaf])} → {_shown(now[leaf])}"
-
-
-def leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A nested mapping as {dotted name: value}."""
-    found: dict[str, Any] = {}
-    for name, value in tree.items():
-        nested = isinstance(value, Mapping) and value
-        found |= leaves(value, f"{prefix}{name}.") if nested else {prefix + str(name): value}
-    return found
 
 
 def _shown(value: Any) -> str:

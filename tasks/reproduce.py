@@ -6,6 +6,7 @@ alone decides whether something runs (no caching by Prefect). What happened is t
 
 from __future__ import annotations
 
+import itertools
 import os
 import queue
 import re
@@ -26,9 +27,11 @@ from tasks.dvc_repo import Status, prune_checkpoints, statuses
 
 if TYPE_CHECKING:
     from prefect import Task
+    from prefect.states import State
 
 RAN, CACHED, RESTORED, FAILED, STOPPED, NOT_REACHED = "ran", "cached", "restored", "failed", "stopped", "not reached"
 RETRIES, RETRY_DELAY_S = 2, 5.0
+AGAIN = "Again"  # the name of the state of a failure that may pass: the stage is tried once more
 LAST_LINES = 20
 # what DVC says around a stage's own lines and nobody needs to see eight times
 DVC_TALK = re.compile(
@@ -106,13 +109,15 @@ def reproduce(stage: str, setting: Setting, log: Callable[[str], None] = print) 
 
 
 def stage_task(spec: StageSpec, setting: Setting, outcomes: dict[str, Outcome]) -> Task[..., Any]:
-    """The Prefect task of a stage. It leaves its outcome in `outcomes`; only transient failures are tried again."""
+    """The Prefect task of a stage; only transient failures are tried again. The final outcome is left in `outcomes`."""
     from prefect import get_run_logger, task
     from prefect.cache_policies import NO_CACHE
     from prefect.states import Cancelled, Completed, Failed
 
-    def is_transient(_task: object, _run: object, _state: object) -> bool:
-        return spec.name in outcomes and outcomes[spec.name].kind == "transient" and not setting.stop.is_set()
+    tries = itertools.count(1)
+
+    def may_pass(_task: object, _run: object, state: State[Any]) -> bool:
+        return state.name == AGAIN
 
     @task(
         name=spec.name,
@@ -122,14 +127,18 @@ def stage_task(spec: StageSpec, setting: Setting, outcomes: dict[str, Outcome]) 
         persist_result=False,
         retries=RETRIES,
         retry_delay_seconds=RETRY_DELAY_S,
-        retry_condition_fn=is_transient,
+        retry_condition_fn=may_pass,
     )
     def run_stage() -> Any:
-        result = outcomes[spec.name] = reproduce(spec.name, setting, get_run_logger().info)
+        result = reproduce(spec.name, setting, get_run_logger().info)
+        failure = "\n".join([result.message, *result.tail])
+        if result.kind == "transient" and next(tries) <= RETRIES and not setting.stop.is_set():
+            return Failed(name=AGAIN, message=failure)
+        outcomes[spec.name] = result
         if result.what == STOPPED:
             return Cancelled(message="the flow was stopped")
         if result.what == FAILED:
-            return Failed(message="\n".join([result.message, *result.tail]))
+            return Failed(message=failure)
         name = {CACHED: "Cached", RESTORED: "Restored"}.get(result.what)
         return Completed(name=name, message=f"{result.what} ({result.seconds:.1f} s)")
 

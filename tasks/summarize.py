@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,8 @@ class Row:
     run_id: str | None = None
     key: str | None = None
     message: str = ""
+    tail: str = ""  # the last lines of a stage that failed
+    memory_bytes: float | None = None  # at its peak, of a stage that ran
 
 
 def summarize(root: Path, graph: Mapping[str, StageSpec], outcomes: Mapping[str, Outcome]) -> list[Row]:
@@ -53,7 +55,9 @@ def summarize(root: Path, graph: Mapping[str, StageSpec], outcomes: Mapping[str,
         if outcome.what in (CACHED, RESTORED) and (entry := entries.get(name)):
             run_id = tracking.find_run(name, digest(locked_inputs(entry)), digest(locked_outputs(entry)))
         metric, value = key_metric(root, spec) if outcome.good else ("", None)
-        rows.append(Row(name, outcome.what, round(outcome.seconds, 2), metric, value, run_id, key, outcome.message))
+        row = Row(name, outcome.what, round(outcome.seconds, 2), metric, value, run_id, key, outcome.message)
+        memory = receipt.costs.get("peak_memory_bytes") if receipt is not None else None
+        rows.append(replace(row, tail="\n".join(outcome.tail), memory_bytes=memory))
     return rows
 
 
@@ -87,11 +91,13 @@ def closing_table(rows: Sequence[Row]) -> Table:
 
     table = Table("stage", "what happened", pad_edge=False, box=None, header_style="bold")
     table.add_column("seconds", justify="right")
+    table.add_column("memory", justify="right")
     table.add_column("key metric")
     table.add_column("MLflow run", no_wrap=True)
     for row in rows:
         what = Text(row.what, style=COLOURS[row.what])
-        table.add_row(row.stage, what, _seconds(row), _metric(row), (row.run_id or "")[:12] or _not_sent(row))
+        run = (row.run_id or "")[:12] or _not_sent(row)
+        table.add_row(row.stage, what, _seconds(row), _memory(row), _metric(row), run)
     return table
 
 
@@ -104,6 +110,7 @@ def publish_artifact(rows: Sequence[Row]) -> None:
             "stage": row.stage,
             "what happened": row.what,
             "seconds": _seconds(row),
+            "memory": _memory(row),
             "key metric": _metric(row),
             "MLflow run": row.run_id or _not_sent(row),
             "message": row.message,
@@ -120,6 +127,7 @@ def mlflow_rows(rows: Sequence[Row]) -> list[dict[str, Any]]:
             "stage": row.stage,
             "what happened": row.what,
             "seconds": _seconds(row),
+            "memory": _memory(row),
             "key metric": _metric(row),
             "run_id": row.run_id,
             "key": row.key,
@@ -130,6 +138,13 @@ def mlflow_rows(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 def _seconds(row: Row) -> str:
     return "" if row.what in (CACHED, NOT_REACHED) else f"{row.seconds:.1f}"
+
+
+def _memory(row: Row) -> str:
+    size = row.memory_bytes
+    if size is None:
+        return ""
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
 
 
 def _metric(row: Row) -> str:

@@ -101,6 +101,9 @@ def test_servers_elsewhere_are_used_as_named(web: Service, monkeypatch: pytest.M
     monkeypatch.setenv("PREFECT_API_URL", "http://prefect.example/api")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://mlflow.example")
     assert services.ui() == {"mlflow": "https://mlflow.example", "prefect": "http://prefect.example"}
+    for api in ("http://prefect.example/api", "https://api.prefect.cloud/api/accounts/A/workspaces/W"):
+        monkeypatch.setenv("PREFECT_API_URL", api)
+        assert services.prefect_api() == api
 
 
 def test_a_prefect_of_another_project_is_not_ours(web: Service) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -11,12 +12,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import psutil
 import pytest
+from rich.console import Console
 
 import tasks.reproduce
+from tasks.summarize import Row, save_rows
 from tests.tasks.tiny_repo import set_number
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -99,10 +102,12 @@ def test_a_failed_stage_fails_the_flow_its_siblings_finish(done: Path, environme
     assert "Traceback" not in result.stderr and "about to fail" in result.stderr
 
 
-def test_the_failed_task_has_the_last_lines_in_its_message(done: Path, flow_run: Any) -> None:
+def test_the_failed_task_and_its_flow_have_the_last_lines_in_their_messages(done: Path, flow_run: Any) -> None:
     set_number(done, "left", -1)
     final = flow_run(["left"])
-    assert final.is_failed() and final.message == "left: number is -1, allowed are 0 and more"
+    assert final.is_failed() and final.message.splitlines()[:3] == [
+        "left: number is -1, allowed are 0 and more", "left says -1", "about to fail",
+    ]  # fmt: skip
     name, message = states(final.state_details.flow_run_id)["left"]
     assert name == "Failed" and message.splitlines()[:3] == [
         "number is -1, allowed are 0 and more", "left says -1", "about to fail",
@@ -124,7 +129,12 @@ def test_only_transient_failures_are_tried_again(
         "    sys.exit(1)\n"
         "pathlib.Path(sys.argv[1]).write_text('done')\n"
     )
+    screen = io.StringIO()
+    terminal = Console(file=screen, force_terminal=True, width=120, color_system=None, legacy_windows=False)
+    monkeypatch.setattr("flows.train.Console", lambda **_: terminal)
     final = flow_run(["root"])
+    told = [line for line in screen.getvalue().splitlines() if "root: " in line and " in " in line]
+    assert len(told) == 1 and ("root: ran in" if tries == 2 else "root: failed in") in told[0]  # only how it ended
     assert len((fresh / "tries").read_text()) == tries and final.is_completed() == (tries == 2)
 
 
@@ -199,6 +209,20 @@ def test_cancelled_on_the_server(fresh: Path, server: str, environment: dict[str
             final = client.read_flow_run(UUID(newest)).state
     assert flow.returncode == 130 and not stage.is_running()
     assert final is not None and final.is_cancelled()
+
+
+def test_the_rows_are_those_of_the_state_s_own_flow_run(at_home: Path) -> None:
+    from prefect.client.schemas.objects import StateDetails
+    from prefect.states import Completed
+
+    from flows.train import _rows_of
+
+    runs = {name: uuid4() for name in ("mine", "newer")}
+    for stage, run in runs.items():
+        save_rows(at_home / "flows" / str(run) / "rows.json", [Row(stage, "ran", 1.0)])
+    mine = Completed(state_details=StateDetails(flow_run_id=runs["mine"]))
+    assert [row.stage for row in _rows_of(mine, 0.0)] == ["mine"]
+    assert [row.stage for row in _rows_of(None, 0.0)] == ["newer"]
 
 
 def test_wrong_arguments_are_one_sentence(done: Path, capsys: pytest.CaptureFixture[str]) -> None:

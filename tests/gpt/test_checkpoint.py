@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -118,3 +120,34 @@ def test_a_fault_between_any_two_file_operations_leaves_the_previous_one_usable(
             break
     assert operation > 20
     assert not failed
+
+
+# a limit on the size of files stands for the full disk: the same write() fails
+FULL = """
+import resource, signal, sys
+from pathlib import Path
+import torch
+from gpt.checkpoint import Checkpoint, save_checkpoint
+from gpt.tensor_file import write_tensors
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+weights, folder = {"a": torch.zeros(1000)}, Path(sys.argv[1])
+for write in (
+    lambda: write_tensors(folder / "weights.safetensors", weights),
+    lambda: save_checkpoint(folder, Checkpoint(1, {}, [], weights, {})),
+    lambda: write_tensors(folder / "missing" / "weights.safetensors", weights),
+):
+    try:
+        write()
+    except OSError as error:
+        print(error.errno, Path(error.filename).relative_to(folder))
+"""
+
+
+def test_what_the_disk_refuses_is_an_os_error_with_the_files_name(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", FULL, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [
+        f"{errno.EFBIG} weights.safetensors",
+        f"{errno.EFBIG} step-1.partial/weights.safetensors",
+        f"{errno.ENOENT} missing/weights.safetensors",
+    ]

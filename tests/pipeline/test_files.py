@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.files import CACHED_FROM_BYTES, md5_file, md5_path, remove_tree, replace_tree, write_atomic, write_json
+from pipeline.files import CACHED_FROM_BYTES, md5_file, md5_path, remove_tree, write_atomic, write_json
 from tests.tasks.tiny_repo import dvc, make_repo, read_yaml
 
 
@@ -37,23 +37,6 @@ def test_json_has_one_form_and_only_finite_numbers(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"b\.json: only finite numbers"):
         write_json(tmp_path / "b.json", {"loss": float("nan")})
     assert not (tmp_path / "b.json").exists()
-
-
-def test_replace_tree_moves_folders_and_files_over_old_ones(tmp_path: Path) -> None:
-    for name, text in (("old", "old"), ("new", "new")):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / f"{name}.txt").write_text(text)
-    replace_tree(tmp_path / "new", tmp_path / "old")
-    assert sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*")) == ["old", "old/new.txt"]
-    replace_tree(tmp_path / "old" / "new.txt", tmp_path / "deep" / "er" / "file.txt")
-    assert (tmp_path / "deep/er/file.txt").read_text() == "new"
-
-
-def test_replace_tree_puts_the_old_one_back_when_there_is_no_new_one(tmp_path: Path) -> None:
-    (tmp_path / "place").write_text("old")
-    with pytest.raises(FileNotFoundError):
-        replace_tree(tmp_path / "missing", tmp_path / "place")
-    assert names(tmp_path) == ["place"]
 
 
 def test_remove_tree_spares_what_a_link_points_to(tmp_path: Path) -> None:

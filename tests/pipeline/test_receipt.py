@@ -35,6 +35,12 @@ def test_a_full_disk_names_place_and_space(tmp_path: Path) -> None:
     assert "no space left on the disk: /" in message_of(OSError(errno.ENOSPC, "No space left on device"))
 
 
+def test_a_file_that_is_too_large_is_the_users_and_named() -> None:
+    error = OSError(errno.EFBIG, "File too large", "models/weights")
+    assert kind_of(error) == "user"
+    assert message_of(error).startswith("no space for a file this large: models/weights ")
+
+
 def test_it_survives_writing_and_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = tmp_path / "receipts" / "pretrain.json"
     monkeypatch.setenv("SCRIPTORIUM_RECEIPT", str(place))

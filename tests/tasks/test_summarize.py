@@ -23,10 +23,12 @@ def test_rows_in_order_with_the_runs_that_made_the_bytes(done: Path) -> None:
     entry = lock_entries(done)["left"]
     made = {"inputs": digest(locked_inputs(entry)), "outputs": digest(locked_outputs(entry))}
     ledger.append({"stage": "left", **made, "key": "left-1", "run_id": "run-of-left"})
+    costs = {"peak_memory_bytes": 1.36e9}
+    ran = Receipt("root", "executed", run_id="run-of-root", key="root-1", costs=costs)
     outcomes = {
-        "root": Outcome("root", "ran", 2.5, receipt=Receipt("root", "executed", run_id="run-of-root", key="root-1")),
+        "root": Outcome("root", "ran", 2.5, receipt=ran),
         "left": Outcome("left", "cached", 0.05),
-        "right": Outcome("right", "failed", 1.0, message="no luck"),
+        "right": Outcome("right", "failed", 1.0, message="no luck", tail=("one", "two")),
         "join": Outcome("join", "not reached", message="needs right"),
     }
     rows = summarize(done, graph, outcomes)
@@ -36,10 +38,12 @@ def test_rows_in_order_with_the_runs_that_made_the_bytes(done: Path) -> None:
         ("right", "failed", None),
         ("join", "not reached", None),
     ]
+    assert [row.tail for row in rows] == ["", "", "one\ntwo", ""]
     save_rows(done / "rows.json", rows)
     assert load_rows(done / "rows.json") == rows and load_rows(done / "missing.json") == []
     first = mlflow_rows(rows)[0]
     assert (first["run_id"], first["key"], first["seconds"]) == ("run-of-root", "root-1", "2.5")
+    assert [row["memory"] for row in mlflow_rows(rows)] == ["1.4 GB", "", "", ""]
 
 
 def test_the_key_metric_is_the_one_named_in_dvc_yaml(done: Path) -> None:
@@ -52,19 +56,21 @@ def test_the_key_metric_is_the_one_named_in_dvc_yaml(done: Path) -> None:
 
 def test_the_table_shows_it_all() -> None:
     rows = [
-        Row("pretrain", "ran", 61.25, "validation_loss", 3.14159, "0123456789abcdef", "pretrain-1"),
+        Row(
+            "pretrain", "ran", 61.25, "validation_loss", 3.14159, "0123456789abcdef", "pretrain-1", memory_bytes=1.44e9
+        ),
         Row("lora", "cached", 0.1, "steps", 1200),
-        Row("classify", "ran", 5.0, key="classify-1"),
+        Row("classify", "ran", 5.0, key="classify-1", memory_bytes=350e6),
     ]
     console = Console(width=100)
     with console.capture() as shown:
         console.print(closing_table(rows))
     lines = [line.split() for line in shown.get().splitlines()]
     assert lines == [
-        ["stage", "what", "happened", "seconds", "key", "metric", "MLflow", "run"],
-        ["pretrain", "ran", "61.2", "validation", "loss", "3.142", "0123456789ab"],
+        ["stage", "what", "happened", "seconds", "memory", "key", "metric", "MLflow", "run"],
+        ["pretrain", "ran", "61.2", "1.4", "GB", "validation", "loss", "3.142", "0123456789ab"],
         ["lora", "cached", "steps", "1,200"],
-        ["classify", "ran", "5.0", "not", "sent", "yet"],
+        ["classify", "ran", "5.0", "350", "MB", "not", "sent", "yet"],
     ]
 
 
