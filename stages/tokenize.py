@@ -87,7 +87,7 @@ def main(stage: Stage) -> None:
     folder = stage.out("data/tokens")
     with (
         TokenWriter(folder, parts_of(params), encoding.n_vocab, encoding.eot_token) as writer,
-        stage.progress(None, "documents") as progress,
+        stage.progress(None, "texts") as progress,
     ):
         for tokens in encode_documents(encoding, texts(), params.workers):
             writer.add(*waiting.popleft(), tokens)
