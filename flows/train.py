@@ -38,7 +38,7 @@ from pipeline.files import remove_tree
 from pipeline.fingerprint import lookup
 from pipeline.graph import PARAMS_FILE, StageSpec, load_graph, read_mapping, select
 from pipeline.params import load_params
-from tasks.dvc_repo import repair
+from tasks.dvc_repo import repair, sort_lock
 from tasks.plan import Plan, make_plan
 from tasks.reproduce import FAILED, Outcome, Setting, not_reached, stage_task
 from tasks.summarize import Row, closing_table, load_rows, mlflow_rows, publish_artifact, save_rows, summarize
@@ -76,6 +76,7 @@ def train(stages: list[str] | None = None, parallel: int | None = None, time_lim
         with live_bars(setting, list(graph), outcomes, console):
             _run_all(graph, setting, parallel or slots(root), outcomes)
         if not setting.stop.is_set():
+            sort_lock(root)
             status = journal.FINISHED if all(outcome.good for outcome in outcomes.values()) else journal.FAILED
     finally:
         not_reached(graph, outcomes)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from typing import Any
 from ruamel.yaml import YAML, YAMLError
 
 from pipeline import paths
-from pipeline.files import remove_tree
+from pipeline.files import remove_tree, write_atomic
 from pipeline.fingerprint import digest, locked_inputs
 from pipeline.params import leaves
 
@@ -68,6 +69,21 @@ def repair(root: Path) -> list[str]:
             done.append(f"{error}: renamed dvc.lock.damaged, DVC's run cache has what it said")
         done += _release_dead(repo)
     return done
+
+
+def sort_lock(root: Path) -> None:
+    """Put the entries of dvc.lock in the order in which `dvc repro` writes them: siblings end in any order."""
+    from dvc.repo.reproduce import plan_repro
+
+    with _repository(root) as repo:
+        if not (root / "dvc.lock").exists():
+            return
+        head, *entries = re.split(r"(?m)^(?=  \S)", (root / "dvc.lock").read_text(encoding="utf-8"))
+        order = [getattr(stage, "name", None) for stage in plan_repro(repo.index.graph)]
+        rank = {f"  {name}:": place for place, name in enumerate(order)}
+        ordered = sorted(entries, key=lambda entry: rank.get(entry.split("\n", 1)[0], len(rank)))
+        if ordered != entries:
+            write_atomic(root / "dvc.lock", head + "".join(ordered))
 
 
 def prune_checkpoints(root: Path, name: str) -> None:

@@ -186,7 +186,7 @@ def test_a_flow_that_is_ended_leaves_no_process(
         family = [stage, *(parent for parent in stage.parents() if flow.pid in [p.pid for p in parent.parents()])]
         flow.send_signal(number)
         out, error = flow.communicate()
-    assert len(family) == 3, "stage, dvc and supervisor"
+    assert len(family) >= 3, "stage, dvc and supervisor; between the first two, some shells stay"
     psutil.wait_procs(family, timeout=30)
     assert not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in family)
     if number != signal.SIGKILL:

@@ -14,7 +14,7 @@ import pytest
 from pipeline import paths
 from pipeline.fingerprint import digest, inputs_of
 from pipeline.graph import load_graph
-from tasks.dvc_repo import lock_entries, prune_checkpoints, repair, statuses
+from tasks.dvc_repo import lock_entries, prune_checkpoints, repair, sort_lock, statuses
 from tests.tasks.tiny_repo import dvc
 
 STAGES = ["root", "left", "right", "join"]
@@ -41,6 +41,19 @@ def test_a_lock_file_cut_anywhere_is_put_aside_and_everything_restored(done: Pat
         dvc(done, "repro")
         assert (done / "dvc.lock").read_bytes() == whole
     assert repair(done) == []
+
+
+def test_entries_come_in_the_order_in_which_dvc_runs_the_stages(done: Path) -> None:
+    (done / "dvc.lock").unlink()
+    dvc(done, "repro", "--force")
+    by_dvc = (done / "dvc.lock").read_text()
+    for first in ("left", "right"):
+        (done / "dvc.lock").unlink()
+        for stage in ("root", first, "left", "right", "join"):
+            dvc(done, "repro", "--single-item", stage)
+        sort_lock(done)
+        assert (done / "dvc.lock").read_text() == by_dvc
+        assert all(status.up_to_date for status in statuses(done, STAGES).values())
 
 
 def test_a_file_lock_of_a_living_dvc_is_waited_for_and_kept(done: Path) -> None:
