@@ -30,13 +30,17 @@ class Document:
     source: str
     name: str
     text: str
+    nats: float | None = None
+    """-ln of the text's probability under what generated it, where that is known: "nats" in a `.jsonl` file."""
 
 
 def read_documents(folder: Path, separator: str | None) -> Iterator[Document]:
     """The documents of a folder's files, in sorted order of paths; hidden files are passed over.
 
     A `.txt` file is one document, or several where a line that equals `separator` stands between them; a `.jsonl` file
-    has an object with a "text" a line. Line ends are left as they are. Texts of nothing but white space are left out.
+    A `.txt` file is one document, or several where a line that equals `separator` stands between them; a `.jsonl` file
+    has an object with a "text" a line, and "nats" where its surprisal is known. Line ends are left as they are. Texts
+    of nothing but white space are left out.
 
     Raises ValueError for another kind of file, bytes that aren't UTF-8 (with line and offset) and malformed JSON lines.
     """
@@ -47,9 +51,9 @@ def read_documents(folder: Path, separator: str | None) -> Iterator[Document]:
         if path.suffix not in SUFFIXES:
             raise ValueError(f"{path} is no corpus file: {' and '.join(SUFFIXES)} files are read")
         many = path.suffix == ".jsonl" or separator is not None
-        texts = _json_lines(path) if path.suffix == ".jsonl" else _pieces(path, separator)
-        for number, text in enumerate((text for text in texts if text.strip()), start=1):
-            yield Document(source, f"{source}#{number}" if many else source, text)
+        texts = _json_lines(path) if path.suffix == ".jsonl" else ((piece, None) for piece in _pieces(path, separator))
+        for number, (text, nats) in enumerate((pair for pair in texts if pair[0].strip()), start=1):
+            yield Document(source, f"{source}#{number}" if many else source, text, nats)
 
 
 def clean(text: str, *, normalization: str, newlines: str, strip_control: bool) -> str:
@@ -124,7 +128,7 @@ def _pieces(path: Path, separator: str | None) -> Iterator[str]:
     yield "".join(piece)
 
 
-def _json_lines(path: Path) -> Iterator[str]:
+def _json_lines(path: Path) -> Iterator[tuple[str, float | None]]:
     for number, line in enumerate(decoded_lines(path), start=1):
         if not line.strip():
             continue
@@ -137,4 +141,7 @@ def _json_lines(path: Path) -> Iterator[str]:
             raise ValueError(f'{path}:{number}: each line must be an object with a string "text"')
         if not is_encodable(text):
             raise ValueError(f'{path}:{number}: "text" has half of a surrogate pair (\\ud800 … \\udfff), no character')
-        yield text
+        nats = entry.get("nats")
+        if nats is not None and not (isinstance(nats, int | float) and 0 <= nats < float("inf")):
+            raise ValueError(f'{path}:{number}: "nats" is {nats!r}; it must be a number from 0 on')
+        yield text, None if nats is None else float(nats)

@@ -6,19 +6,22 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, get_args
 
-from corpus.parts import PARTS, Part, check_fractions, order_key, part_sizes
+from corpus.parts import PARTS, check_fractions, order_key, part_sizes
 from corpus.utf8 import decoded, is_encodable
 
-Entry = dict[str, str]
+Entry = dict[str, Any]
+Split = Literal["file", "shuffled", "given"]
 
 FIELDS = ("instruction", "input", "output", "kind")
+COMBINATIONS = "combinations"  # the part of a given split whose entries combine words and kinds as training never does
 
 
 def read_instructions(path: Path) -> list[Entry]:
     """The entries of a JSON list (`.jsonl`: an object a line), each with instruction, input ("" where there is none),
-    output, and kind where it has one; other keys are left out.
+    output, and where it has them kind, split (train, validation or test) and combination (true or false: whether it
+    combines what training never does); other keys are left out.
 
     Raises ValueError with file and entry number (from 1) for what is malformed, and for a file without entries.
     """
@@ -36,34 +39,62 @@ def split_instructions(
     *,
     train_fraction: float,
     validation_fraction: float,
-    order: Literal["file", "shuffled"],
+    split: Split,
     seed: int,
     drop_leaks: bool,
-) -> dict[Part, list[Entry]]:
-    """Train, validation and test entries.
+) -> dict[str, list[Entry]]:
+    """Train, validation and test entries, in this order.
 
     "file" cuts the list as it stands the way the book does: train, then test, then validation. "shuffled" first puts it
-    in an order decided by seed and content. `drop_leaks` then removes from validation every (instruction, input) pair
-    that is in train, and from test every pair that is in train or validation.
+    in an order decided by seed and content. "given" goes by each entry's own split, not by the fractions; test entries
+    that are combinations become a fourth part, if there are any. `drop_leaks` then removes every (instruction, input)
+    pair that stands in an earlier part. Raises ValueError for a part left empty, and under "given" for an entry that
+    has no split.
     """
-    if order not in ("file", "shuffled"):
-        raise ValueError(f"order is {order!r}; it must be 'file' or 'shuffled'")
+    if split not in get_args(Split):
+        raise ValueError(f"split is {split!r}; it must be 'file', 'shuffled' or 'given'")
     fractions = check_fractions(train_fraction, validation_fraction)
     rows = list(entries)
-    if order == "shuffled":
+    if split == "shuffled":
         rows.sort(key=lambda entry: order_key("\0".join(_pair(entry)), seed, "instructions"))
-    sizes = part_sizes(len(rows), fractions, rest="validation" if validation_fraction else "test")
-    first, second = sizes["train"], sizes["train"] + sizes["test"]
-    parts: dict[Part, list[Entry]] = {"train": rows[:first], "validation": rows[second:], "test": rows[first:second]}
+    if split == "given":
+        parts, wanted = _given(rows), PARTS
+    else:
+        sizes = part_sizes(len(rows), fractions, rest="validation" if validation_fraction else "test")
+        first, second = sizes["train"], sizes["train"] + sizes["test"]
+        parts = {"train": rows[:first], "validation": rows[second:], "test": rows[first:second]}
+        wanted = tuple(part for part in PARTS if getattr(fractions, part) > 0)
     if drop_leaks:
-        known: set[tuple[str, str]] = set()
-        for part in PARTS:
-            parts[part] = [entry for entry in parts[part] if part == "train" or _pair(entry) not in known]
-            known |= {_pair(entry) for entry in parts[part]}
-    for part in PARTS:
-        if not parts[part] and getattr(fractions, part) > 0:
-            raise ValueError(f"the {part} part of {len(rows)} instructions is empty; give more or another share")
+        parts = _without_leaks(parts)
+    for part in wanted:
+        if not parts[part]:
+            cure = f'mark some with "split": "{part}"' if split == "given" else "give more or another share"
+            raise ValueError(f"the {part} part of {len(rows)} instructions is empty; {cure}")
+    return {part: rows for part, rows in parts.items() if rows or part != COMBINATIONS}
+
+
+def _given(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
+    """Each entry where it says that it belongs."""
+    parts: dict[str, list[Entry]] = {part: [] for part in (*PARTS, COMBINATIONS)}
+    for number, entry in enumerate(entries, start=1):
+        if "split" not in entry:
+            raise ValueError(
+                f'instruction {number}, {entry["instruction"]!r}, has no "split"; with split: given every entry must '
+                f"say {', '.join(PARTS[:-1])} or {PARTS[-1]}"
+            )
+        combines = entry["split"] == "test" and entry.get("combination", False)
+        parts[COMBINATIONS if combines else entry["split"]].append(entry)
     return parts
+
+
+def _without_leaks(parts: dict[str, list[Entry]]) -> dict[str, list[Entry]]:
+    """The parts without what an earlier one asks; training stays as it is."""
+    known: set[tuple[str, str]] = set()
+    clean = {}
+    for part, entries in parts.items():
+        clean[part] = [entry for entry in entries if part == "train" or _pair(entry) not in known]
+        known |= {_pair(entry) for entry in clean[part]}
+    return clean
 
 
 def leaks(train: Iterable[Entry], other: Iterable[Entry]) -> int:
@@ -143,7 +174,7 @@ _COMPILED = [(kind, re.compile(pattern, re.IGNORECASE | re.DOTALL)) for kind, pa
 def kind_of(entry: Entry) -> str:
     """The entry's own "kind", else the first of `KINDS` that its instruction fits, else "other"."""
     if entry.get("kind"):
-        return entry["kind"]
+        return str(entry["kind"])
     return next((kind for kind, pattern in _COMPILED if pattern.search(entry["instruction"].strip())), "other")
 
 
@@ -186,4 +217,14 @@ def _checked(path: Path, number: int, entry: object) -> Entry:
     kept = {field: entry.get(field, "") for field in FIELDS}
     if not kept["kind"]:
         del kept["kind"]
+    return kept | _marks(where, entry)
+
+
+def _marks(where: str, entry: Entry) -> Entry:
+    """What an entry says of its own part; ValueError where that is no part."""
+    kept = {field: entry[field] for field in ("split", "combination") if field in entry}
+    if kept.get("split", "train") not in PARTS:
+        raise ValueError(f'{where}: "split" is {kept["split"]!r}; it must be {", ".join(PARTS[:-1])} or {PARTS[-1]}')
+    if not isinstance(kept.get("combination", False), bool):
+        raise ValueError(f'{where}: "combination" is {kept["combination"]!r}; it must be true or false')
     return kept

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -15,9 +16,17 @@ from torch import Tensor, nn
 from gpt.collate import bucket_width, pad_rows
 from gpt.loss import IGNORED, next_token_loss
 from gpt.runtime import Runtime
-from gpt.windows import Windows
 
 Batch = tuple[Tensor, ...]
+
+
+class Rows(Protocol):
+    """What a language model learns from and is measured on: `Windows` or `PackedDocuments`."""
+
+    def __len__(self) -> int: ...
+
+    def batch(self, indices: Sequence[int] | np.ndarray) -> Batch:
+        """Inputs (B, T), targets (B, T) and whatever else the loss takes, of these rows."""
 
 
 @contextmanager
@@ -52,20 +61,20 @@ def mean_loss(
 
 
 def window_loss(
-    model: nn.Module, windows: Windows, batch_size: int, runtime: Runtime, max_batches: int | None = None
+    model: nn.Module, windows: Rows, batch_size: int, runtime: Runtime, max_batches: int | None = None
 ) -> tuple[float, int]:
-    """Nats a token over all windows (or the first `max_batches` batches), and how many; its exp is the perplexity."""
+    """Nats a token over all rows (or the first `max_batches` batches), and how many; its exp is the perplexity."""
     return mean_loss(model, next_token_loss, window_batches(windows, batch_size, max_batches), runtime)
 
 
-def window_batches(windows: Windows, batch_size: int, max_batches: int | None = None) -> Iterator[Batch]:
-    """All windows in order, in batches of one shape: rows that fill up the last one have no target."""
+def window_batches(windows: Rows, batch_size: int, max_batches: int | None = None) -> Iterator[Batch]:
+    """All rows in order, in batches of one shape: those that fill up the last one have no target."""
     starts = range(0, len(windows), batch_size)
     for start in starts if max_batches is None else starts[:max_batches]:
         rows = np.arange(start, start + batch_size)
-        inputs, targets = windows.batch(np.minimum(rows, len(windows) - 1))
+        inputs, targets, *others = windows.batch(np.minimum(rows, len(windows) - 1))
         targets[torch.from_numpy(rows >= len(windows))] = IGNORED
-        yield inputs, targets
+        yield inputs, targets, *others
 
 
 def classifier_probabilities(

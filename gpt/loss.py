@@ -23,9 +23,10 @@ def classification_loss(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]
 
 
 def next_token_loss(model: nn.Module, batch: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-    """For `train` and `evaluate`: the batch is inputs (B, T) and targets (B, T)."""
-    inputs, targets = batch
-    return language_model_loss(model(inputs), targets)
+    """For `train` and `evaluate`: the batch is inputs (B, T), targets (B, T) and, for packed rows, positions (B, T)."""
+    inputs, targets, *positions = batch
+    logits = model(inputs, positions=positions[0]) if positions else model(inputs)
+    return language_model_loss(logits, targets)
 
 
 def label_loss(model: nn.Module, batch: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:

@@ -31,21 +31,27 @@ class Transformer(nn.Module):
         cache: KVCache | None = None,
         padding: Tensor | None = None,
         read: Tensor | None = None,
+        positions: Tensor | None = None,
     ) -> Tensor:
         """tokens (B, T) int64 -> (B, T, C), after the final norm.
 
         cache: the tokens before these; this call adds its own. padding (B,): how many columns on the left of each row,
         counted from the cache's beginning, are padding. read (B,): one position of each row, which then is all that the
-        last block computes: -> (B, 1, C). Raises ValueError when the text outgrows the context.
+        last block computes: -> (B, 1, C). positions (B, T), for rows packed with several texts: each text's count from
+        0, and see only itself. Raises ValueError when the text outgrows the context.
         """
         start = cache.length if cache is not None else 0
         end = start + tokens.size(1)
         if end > self.config.context_length:
             raise ValueError(f"a text of {end} tokens: this model's context is {self.config.context_length} at most")
-        positions = torch.arange(start, end, device=tokens.device)[None]  # (1, T)
+        columns = torch.arange(start, end, device=tokens.device)[None]  # (1, T)
         plain = padding is None and (start == 0 or tokens.size(1) == 1)
-        mask = None if plain else visible(positions, end, padding)
-        x = self.embeddings(tokens, positions if padding is None else (positions - padding[:, None]).clamp(min=0))
+        mask = None if plain else visible(columns, end, padding)
+        if positions is not None:
+            mask = within_segments(positions)
+        else:
+            positions = columns if padding is None else (columns - padding[:, None]).clamp(min=0)
+        x = self.embeddings(tokens, positions)
         for block in self.blocks[:-1]:
             x = block(x, mask, cache)
         if read is not None:
@@ -96,9 +102,15 @@ class GPT(Transformer):
         if self.config.tie_embeddings:
             self.head.weight = self.embeddings.token.weight
 
-    def forward(self, tokens: Tensor, cache: KVCache | None = None, padding: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        tokens: Tensor,
+        cache: KVCache | None = None,
+        padding: Tensor | None = None,
+        positions: Tensor | None = None,
+    ) -> Tensor:
         """tokens (B, T) int64 -> logits (B, T, vocab_size); the arguments are those of `hidden`."""
-        return self.head(self.hidden(tokens, cache, padding))
+        return self.head(self.hidden(tokens, cache, padding, positions=positions))
 
 
 def visible(queries: Tensor, n_keys: int, padding: Tensor | None) -> Tensor:
@@ -111,4 +123,11 @@ def visible(queries: Tensor, n_keys: int, padding: Tensor | None) -> Tensor:
     mask = keys <= queries[:, :, None]
     if padding is not None:
         mask = mask & (keys >= padding[:, None, None]) | (keys == queries[:, :, None])
+    return mask[:, None]
+
+
+def within_segments(positions: Tensor) -> Tensor:
+    """positions (B, T) -> (B, 1, T, T) of bool: a query sees what stands before it in its own segment; 0 begins one."""
+    segments = (positions == 0).cumsum(dim=-1)
+    mask = (segments[:, :, None] == segments[:, None, :]).tril()
     return mask[:, None]

@@ -2,6 +2,7 @@
 
     PART.bin          token ids, little-endian uint16 (vocabularies up to 65,536) or uint32; documents are joined by
                       `<|endoftext|>`: one between two documents, none at the end
+    PART.nats.npy     float64 (n_documents,): each document's surprisal, where it is known of all of them
     PART.index.npy    int64 (n_documents, 2): where each document starts, and its length, without the separator
     tokens.json       the ids' type, counts, and for each source its documents [first, last) and tokens [first, last)
 
@@ -11,6 +12,7 @@ The same documents give the same bytes.
 from __future__ import annotations
 
 import json
+import math
 from array import array
 from pathlib import Path
 from types import TracebackType
@@ -27,7 +29,7 @@ def token_type(vocab_size: int) -> np.dtype:
 
 
 class TokenWriter:
-    """Writes the parts of a corpus side by side, document by document; 16 bytes a document stay in memory.
+    """Writes the parts of a corpus side by side, document by document; 24 bytes a document stay in memory.
 
     with TokenWriter(folder, ("train", "validation"), vocab_size, end_of_text) as writer:
         writer.add("train", source, ids)
@@ -44,14 +46,14 @@ class TokenWriter:
         self.dtype = token_type(vocab_size)
         self.parts = {part: PartWriter((folder / f"{part}.bin").open("wb")) for part in parts}
 
-    def add(self, part: str, source: str, ids: np.ndarray) -> None:
-        """Append one document; ids (n,) of any integer type."""
+    def add(self, part: str, source: str, ids: np.ndarray, nats: float | None = None) -> None:
+        """Append one document; ids (n,) of any integer type; nats: its surprisal, where it is known."""
         writer = self.parts[part]
         if writer.starts:
             writer.write(np.array([self.end_of_text], dtype=self.dtype))
         writer.begin(source)
         writer.write(np.asarray(ids).astype(self.dtype))
-        writer.end(source, len(ids))
+        writer.end(source, len(ids), nats)
 
     def __enter__(self) -> TokenWriter:
         return self
@@ -72,7 +74,16 @@ class TokenWriter:
         for part, writer in self.parts.items():
             index = np.array([writer.starts, writer.lengths], dtype="<i8").T
             np.save(self.folder / f"{part}.index.npy", np.ascontiguousarray(index), allow_pickle=False)
-            about["parts"][part] = {"documents": len(index), "sources": writer.sources, "tokens": writer.position}
+            nats = np.array(writer.nats, dtype="<f8")
+            known = bool(len(nats)) and not bool(np.isnan(nats).any())
+            if known:
+                np.save(self.folder / f"{part}.nats.npy", nats, allow_pickle=False)
+            about["parts"][part] = {
+                "documents": len(index),
+                "nats": float(nats.sum()) if known else None,
+                "sources": writer.sources,
+                "tokens": writer.position,
+            }
         text = json.dumps(about, indent=2, sort_keys=True, ensure_ascii=False)
         (self.folder / ABOUT).write_text(text + "\n", encoding="utf-8", newline="\n")
 
@@ -85,6 +96,7 @@ class PartWriter:
         self.position = 0
         self.starts = array("q")
         self.lengths = array("q")
+        self.nats = array("d")
         self.sources: dict[str, dict[str, list[int]]] = {}
 
     def write(self, ids: np.ndarray) -> None:
@@ -98,9 +110,10 @@ class PartWriter:
         elif list(self.sources)[-1] != source:
             raise ValueError(f"source {source!r} comes back after {list(self.sources)[-1]!r}: keep its texts together")
 
-    def end(self, source: str, length: int) -> None:
+    def end(self, source: str, length: int, nats: float | None) -> None:
         self.starts.append(self.position - length)
         self.lengths.append(length)
+        self.nats.append(math.nan if nats is None else nats)
         self.sources[source]["documents"][1] = len(self.starts)
         self.sources[source]["tokens"][1] = self.position
 
@@ -136,6 +149,14 @@ def read_index(folder: Path, part: str) -> np.ndarray:
     """Where a part's documents start and how long they are, int64 (n_documents, 2)."""
     index: np.ndarray = np.load(folder / f"{part}.index.npy", mmap_mode="r", allow_pickle=False)
     return index
+
+
+def entropy_floor(folder: Path, part: str) -> float | None:
+    """Mean surprisal of a part's documents in nats per token, each document's end token counted; None: not known."""
+    about = read_about(folder)["parts"][part]
+    if about["nats"] is None:
+        return None
+    return float(about["nats"] / (int(read_index(folder, part)[:, 1].sum()) + about["documents"]))
 
 
 def source_ranges(folder: Path, part: str) -> dict[str, tuple[int, int]]:

@@ -4,7 +4,7 @@ The recipe of one step, in `Training.update`:
 
     for each micro-batch: dropout's seed, loss as a sum of nats and a count of tokens, backward
     add both up over processes; divide the gradients by the count; clip their norm
-    learning rate for this step; AdamW
+    learning rate for this step; the optimizer
 
 What it promises: every number is a function of (seed, step, micro-batch), so evaluating more often, or being killed and
 run again, ends in the same bytes. Run under `torchrun` it shares the micro-batches of each step among the processes.
@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from gpt.checkpoint import Checkpoint, load_newest, save_checkpoint, write_json
 from gpt.distributed import Group, join
-from gpt.optimizer import adamw, learning_rate_at, optimizer_tensors, restore_optimizer
+from gpt.optimizer import learning_rate_at, optimizer_tensors, optimizers, restore_optimizers
 from gpt.runtime import Runtime
 from gpt.seeds import reseed_device
 from gpt.train_settings import Row, TrainResult, TrainSettings
@@ -149,7 +149,9 @@ class Training:
         self.runtime = runtime
         self.seed = seed
         self.group = group
-        self.optimizer = adamw(model, settings.learning_rate, settings.weight_decay, (settings.beta1, settings.beta2))
+        self.optimizers = optimizers(
+            model, settings.optimizer, settings.learning_rate, settings.weight_decay, (settings.beta1, settings.beta2)
+        )
         self.progress = Progress()
         self.folder: Path | None = None
         self.newest: Path | None = None
@@ -190,10 +192,11 @@ class Training:
         clip = min(1.0, settings.grad_clip / (norm + 1e-6)) if settings.grad_clip else 1.0
         for gradient in gradients:
             gradient.mul_(clip / tokens)  # one pass makes the sum a mean and clips it
-        for parameters in self.optimizer.param_groups:
-            parameters["lr"] = learning_rate
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        for optimizer in self.optimizers:
+            for parameters in optimizer.param_groups:
+                parameters["lr"] = learning_rate
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
 
         seconds = time.perf_counter() - began
         self.progress.step += 1
@@ -210,7 +213,7 @@ class Training:
         with torch.no_grad():
             metrics = evaluate(self.model)
         if not all(math.isfinite(value) for value in metrics.values()):
-            raise self.diverged(f"evaluation {metrics}", progress.step, self.optimizer.param_groups[0]["lr"])
+            raise self.diverged(f"evaluation {metrics}", progress.step, self.optimizers[0].param_groups[0]["lr"])
         progress.history[-1].update(metrics)
         if best_metric is not None:
             if best_metric not in metrics:
@@ -244,7 +247,7 @@ class Training:
         found = load_newest(self.folder, report if self.group.first else lambda line: None, self.group.first)
         if found is not None:
             put_weights(self.model, found.weights)
-            restore_optimizer(self.optimizer, found.optimizer)
+            restore_optimizers(self.optimizers, found.optimizer)
             self.progress = Progress(**found.state, step=found.step, history=found.history, best_weights=found.best)
             self.newest = self.folder / f"step-{found.step}"
 
@@ -255,7 +258,7 @@ class Training:
         progress = self.progress
         if self.group.first:
             state = {name: getattr(progress, name) for name in ("tokens", "seconds", "best_step", "best_value")}
-            weights, optimizer = weights_of(self.model), optimizer_tensors(self.optimizer)
+            weights, optimizer = weights_of(self.model), optimizer_tensors(self.optimizers)
             found = Checkpoint(progress.step, state, progress.history, weights, optimizer, progress.best_weights)
             self.newest = save_checkpoint(self.folder, found)
         self.group.wait()

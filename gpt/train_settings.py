@@ -15,6 +15,8 @@ class TrainSettings:
 
     total_steps: int
     """Updates of the weights."""
+    optimizer: str
+    """ "adamw", or "muon" for the blocks' matrices with AdamW for the rest."""
     learning_rate: float
     """The highest, reached after the warm-up."""
     min_learning_rate: float
@@ -36,6 +38,8 @@ class TrainSettings:
     def __post_init__(self) -> None:
         least = {"accumulation_steps": 1, "eval_interval": 1}
         for name, value in asdict(self).items():
+            if name == "optimizer":
+                continue
             if not (math.isfinite(value) and value >= least.get(name, 0)):
                 raise ValueError(f"{name} is {value}: it must be at least {least.get(name, 0)}")
 

@@ -70,10 +70,23 @@ class SourceFile(Section):
         return self
 
 
+WORLD_FILES = {"text": "stories.jsonl", "messages": "messages.tsv", "instructions": "instructions.json"}
+
+
+class World(Section):
+    """The embedded corpus: a miniature world that a generator writes; 0 means none of it."""
+
+    seed: Annotated[int, described("another seed is another world", ge=0, lt=2**63)]
+    text_megabytes: Annotated[float, described("stories, in 10^6 bytes", ge=0.0, le=100_000.0)]
+    messages: Annotated[int, described("messages, half of them spam", ge=0, le=1_000_000)]
+    instructions: Annotated[int, described("to learn from; a fifth as many more to validate and test on", ge=0)]
+
+
 class Download(Section):
-    text: Annotated[list[SourceFile], Field(min_length=1, description="what the model is pre-trained on")]
-    messages: Annotated[list[SourceFile], Field(min_length=1, description="label<TAB>text tables to classify")]
-    instructions: Annotated[list[SourceFile], Field(min_length=1, description="instruction, input, output as JSON")]
+    world: World
+    text: Annotated[list[SourceFile], described("what the model is pre-trained on")]
+    messages: Annotated[list[SourceFile], described("label<TAB>text tables to classify")]
+    instructions: Annotated[list[SourceFile], described("instruction, input, output as JSON")]
     vocabulary: Annotated[list[SourceFile], described("vocab.bpe and encoder.json, for tokenizer: gpt2")]
     weights: Annotated[list[SourceFile], described("GPT-2 safetensors that pretrain.init may name")]
     timeout_s: Annotated[float, described("seconds without a byte before an attempt counts as failed", gt=0, le=3600)]
@@ -83,10 +96,24 @@ class Download(Section):
     @model_validator(mode="after")
     def names_are_unique(self) -> Download:
         for kind in ("text", "messages", "instructions", "vocabulary", "weights"):
-            names = [source.name for source in getattr(self, kind)]
+            names = self.names(kind)
             if twice := sorted({name for name in names if names.count(name) > 1}):
-                raise ValueError(f"{kind} has more than one source named {', '.join(twice)}")
+                raise ValueError(f"{kind} has more than one file named {', '.join(twice)}")
         return self
+
+    @model_validator(mode="after")
+    def nothing_is_missing(self) -> Download:
+        for kind in WORLD_FILES:
+            if not self.names(kind):
+                raise ValueError(f"{kind} lists no file, and none is asked of world: one of them must give something")
+        return self
+
+    def names(self, kind: str) -> list[str]:
+        """The files of data/raw/KIND."""
+        sizes = {"text": self.world.text_megabytes, "messages": self.world.messages}
+        size = sizes.get(kind, self.world.instructions)
+        generated = [WORLD_FILES[kind]] if kind in WORLD_FILES and size else []
+        return generated + [source.name for source in getattr(self, kind)]
 
 
 class Tokenize(Section):
@@ -142,7 +169,10 @@ class MessageSplit(Section):
 
 
 class InstructionSplit(Section):
-    order: Annotated[Literal["file", "shuffled"], described("file: train, then test, then validation, as the book")]
+    split: Annotated[
+        Literal["file", "shuffled", "given"],
+        described("file: train, then test, then validation, as the book; given: each entry's own, without fractions"),
+    ]
     train_fraction: OpenFraction
     validation_fraction: OpenFraction
     drop_leaks: Annotated[bool, described("drop held-out entries whose (instruction, input) stands in an earlier part")]
@@ -153,7 +183,13 @@ class InstructionSplit(Section):
 
 
 class Sample(Section):
-    stride: Annotated[int, described("tokens between the starts of two windows; context_length: no overlap", ge=1)]
+    rows: Annotated[
+        Literal["windows", "documents"],
+        described("what the model reads at once: windows that slide over the text, or whole documents, packed"),
+    ]
+    stride: Annotated[
+        int, described("of windows: tokens from the start of one to the next; context_length: no overlap", ge=1)
+    ]
     mixture: Mixture
     messages: MessageSplit
     instructions: InstructionSplit
@@ -165,13 +201,16 @@ class Training(Section):
     epochs: Annotated[int, described("passes over the training rows", ge=1, le=100_000)]
     batch_size: Annotated[int, described("rows per micro-batch", ge=1, le=65_536)]
     accumulation_steps: Annotated[int, described("micro-batches per optimizer step", ge=1, le=65_536)]
-    learning_rate: Annotated[float, described("AdamW's peak", gt=0.0, le=1.0)]
+    optimizer: Annotated[
+        Literal["adamw", "muon"], described("muon: for the blocks' matrices, AdamW for the rest")
+    ]
+    learning_rate: Annotated[float, described("the peak", gt=0.0, le=1.0)]
     min_learning_rate: Annotated[
         float, described("where the cosine decay ends; equal to learning_rate: constant", ge=0.0, le=1.0)
     ]
     warmup_steps: Annotated[int, described("optimizer steps of linear warm-up", ge=0)]
     weight_decay: Annotated[float, described("on matrices only", ge=0.0, le=10.0)]
-    beta1: Annotated[float, described("AdamW: decay of the gradient's mean", ge=0.0, lt=1.0)]
+    beta1: Annotated[float, described("decay of the gradient's mean", ge=0.0, lt=1.0)]
     beta2: Annotated[float, described("AdamW: decay of the gradient's square", ge=0.0, lt=1.0)]
     grad_clip: Annotated[float, described("largest gradient norm", gt=0.0)]
     eval_interval: Annotated[
@@ -297,7 +336,7 @@ class Params(Section):
         vocabulary = {source.name for source in self.download.vocabulary}
         if self.tokenize.tokenizer == "gpt2" and not {"vocab.bpe", "encoder.json"} <= vocabulary:
             problems.append("tokenize.tokenizer gpt2 needs vocab.bpe and encoder.json in download.vocabulary")
-        texts = {source.name for source in self.download.text}
+        texts = set(self.download.names("text"))
         if unknown := sorted(set(self.sample.mixture.weights) - texts):
             problems.append(f"sample.mixture.weights names {unknown}: download.text has {sorted(texts)}")
         return problems

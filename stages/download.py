@@ -1,4 +1,6 @@
-"""Every source of `params.yaml` into `data/raw/KIND/`, verified by its SHA-256 (chapters 1, 5, 6 and 7 of the book).
+"""Everything there is to learn from into `data/raw/KIND/` (chapters 2, 5, 6 and 7 of the book).
+
+The embedded corpus is written by its generator; every other source is fetched and verified by its SHA-256.
 
 python -m stages.download
 """
@@ -6,13 +8,31 @@ python -m stages.download
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
 from corpus.sources import Source, fetch
+from corpus.world.write import write_instructions, write_messages, write_stories
 from pipeline import paths
 from pipeline.files import write_json
+from pipeline.schema import WORLD_FILES, World
 from pipeline.stage import Stage, run
 
 KINDS = ("text", "messages", "instructions", "vocabulary", "weights")
+
+
+def generate(world: World, folders: Mapping[str, Path]) -> Iterator[tuple[str, Path]]:
+    """Write what `world` asks for; yields (kind, file) of each."""
+    writers: list[tuple[str, int, Callable[[Path, int, int], None]]] = [
+        ("text", round(world.text_megabytes * 1e6), write_stories),
+        ("messages", world.messages, write_messages),
+        ("instructions", world.instructions, write_instructions),
+    ]
+    for kind, size, write in writers:
+        if size:
+            file = folders[kind] / WORLD_FILES[kind]
+            write(file, size, world.seed)
+            yield kind, file
 
 
 def main(stage: Stage) -> None:
@@ -23,8 +43,13 @@ def main(stage: Stage) -> None:
         folder.mkdir()
     for kind in ("vocabulary", "weights"):  # may hold no file, and DVC warns at every turn of an empty folder
         write_json(folders[kind] / "sources.json", [source.name for of, source in sources if of == kind])
-    size = 0
-    with stage.progress(len(sources), "files") as progress:
+    files = size = 0
+    with stage.progress(sum(len(params.names(kind)) for kind in KINDS), "files") as progress:
+        for kind, file in generate(params.world, folders):
+            print(f"{kind}/{file.name}: {file.stat().st_size:,} bytes, generated", flush=True)
+            stage.log_dataset(f"{kind}/{file.name}", file, "download")
+            files, size = files + 1, size + file.stat().st_size
+            progress.advance()
         for kind, source in sources:
 
             def show(done: int, total: int | None, name: str = source.name) -> None:
@@ -42,9 +67,9 @@ def main(stage: Stage) -> None:
             )
             print(f"{kind}/{fetched.name}: {fetched.bytes:,} bytes, from the {fetched.origin}", flush=True)
             stage.log_dataset(f"{kind}/{fetched.name}", folders[kind] / fetched.name, "download")
-            size += fetched.bytes
+            files, size = files + 1, size + fetched.bytes
             progress.advance()
-    stage.write_metrics({"files": len(sources), "bytes": size})
+    stage.write_metrics({"files": files, "bytes": size})
 
 
 if __name__ == "__main__":

@@ -14,19 +14,20 @@ import torch
 from torch import nn
 
 from gpt.config import GPTConfig
-from gpt.evaluate import window_loss
+from gpt.evaluate import Rows, window_loss
 from gpt.generate import generate
 from gpt.hf_format import load_gpt2, save_gpt2
 from gpt.loss import next_token_loss
 from gpt.model import GPT
-from gpt.runtime import peak_flops, share_of_peak
+from gpt.runtime import Runtime, peak_flops, share_of_peak
 from gpt.seeds import derive, generator
+from gpt.settings import write_settings
 from gpt.tokenizer_files import load_encoding
 from pipeline.stage import Stage, run
 from stages.lines import write_lines
 from stages.models import runtime_of, shares
 from stages.training import evaluations, fit, kept_row, rows_at, steps_of, tokens_per_step, write_curves
-from stages.windows import TOKENS, mixed_order, windows_of
+from stages.windows import TOKENS, floor_of, mixed_order, packed, rows_of, whole_documents
 
 TOKENIZER, WEIGHTS = Path("data/tokenizer"), Path("data/raw/weights")
 
@@ -47,25 +48,27 @@ def main(stage: Stage) -> None:
     params, seed = stage.params.pretrain, stage.params.seed
     encoding = load_encoding(TOKENIZER)
     model = build_model(stage, encoding.n_vocab)
-    windows = {part: windows_of(part, model.config.context_length) for part in ("train", "validation")}
-    order = mixed_order(derive(seed, "windows"))
+    rows = {part: rows_of(part, model.config.context_length) for part in ("train", "validation")}
+    from_the_beginning = packed()  # then every text begins with an end-of-text token
+    order = mixed_order(derive(seed, "rows"))
     total_steps = steps_of(params, order)
     runtime = runtime_of(stage, model, total_steps * tokens_per_step(params, model.config.context_length))
-    prompt = encoding.encode_ordinary(params.sample.prompt)
+    prompt = [encoding.eot_token] * from_the_beginning + encoding.encode_ordinary(params.sample.prompt)
 
     def batch(step: int, micro: int) -> tuple[torch.Tensor, ...]:
-        return windows["train"].batch(rows_at(params, order, step, micro))
+        return rows["train"].batch(rows_at(params, order, step, micro))
 
     def evaluate(module: nn.Module) -> dict[str, float]:
         size, most = params.batch_size, params.eval_batches
-        return {f"{name}_loss": window_loss(module, rows, size, runtime, most)[0] for name, rows in windows.items()}
+        return {f"{name}_loss": window_loss(module, part, size, runtime, most)[0] for name, part in rows.items()}
 
     def write_sample(step: int, module: nn.Module) -> dict[str, str]:
         """The prompt continued, kept in the history: a resumed run writes the same samples."""
         options = params.sample.model_dump(exclude={"prompt"})
         assert isinstance(module, GPT)
-        written = generate(module, [prompt], **options, generator=generator(seed, "sample", step))[0]
-        text = encoding.decode(prompt + written)
+        draws = generator(seed, "sample", step)
+        written = generate(module, [prompt], **options, stop_token=encoding.eot_token, generator=draws)[0]
+        text = params.sample.prompt + encoding.decode(written)
         print(f"step {step}: {text!r}", flush=True)
         return {"sample": text}
 
@@ -81,10 +84,11 @@ def main(stage: Stage) -> None:
         on_evaluation=write_sample,
     )
     save_gpt2(model, stage.out("models/base"), TOKENIZER)
+    write_settings(stage.out("models/base"), {"begins_with_end_of_text": from_the_beginning})
     pace = result.tokens / result.seconds
     stage.log_costs({"share_of_peak": share_of_peak(model.n_parameters, pace, peak_flops(runtime))})
-    rows = evaluations(result)
-    samples = [{"step": row["step"], "text": row["sample"]} for row in rows if "sample" in row]
+    evaluated = evaluations(result)
+    samples = [{"step": row["step"], "text": row["sample"]} for row in evaluated if "sample" in row]
     write_lines(stage.out("reports/pretrain/samples.jsonl"), samples)
     write_curves(stage, {"base": result})
     stage.log_artifact(stage.out("reports/pretrain/samples.jsonl"))
@@ -100,11 +104,21 @@ def main(stage: Stage) -> None:
             "best_step": best["step"],
             "steps": total_steps,
             "tokens_trained_on": result.tokens,
-            **{f"first_{name}": rows[0][name] for name in ("train_loss", "validation_loss")},
-            **{f"last_{name}": rows[-1][name] for name in ("train_loss", "validation_loss")},
+            **{f"first_{name}": evaluated[0][name] for name in ("train_loss", "validation_loss")},
+            **{f"last_{name}": evaluated[-1][name] for name in ("train_loss", "validation_loss")},
             **shares(model),
+            **compared_with_floor(model, rows["validation"], params.batch_size, runtime),
         }
     )
+
+
+def compared_with_floor(model: GPT, rows: Rows, batch_size: int, runtime: Runtime) -> dict[str, float]:
+    """The whole validation part's loss beside its entropy floor, where that is known and documents are read whole."""
+    floor = floor_of("validation")
+    if floor is None or not whole_documents("validation"):
+        return {}
+    loss, _ = window_loss(model, rows, batch_size, runtime)
+    return {"entropy_floor": floor, "whole_validation_loss": loss, "loss_over_floor": loss / floor}
 
 
 if __name__ == "__main__":

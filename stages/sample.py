@@ -1,6 +1,7 @@
-"""Chapter 2: sliding windows over the tokens, and the one split of messages and of instructions that all stages share.
+"""Chapter 2: rows of tokens to learn from, and the one split of messages and of instructions that all stages share.
 
-Windows are only their starting places: training reads them as views on the memory-mapped token file.
+A row is a window that slides over the text, or whole documents packed together. Rows are only places: training reads
+them from the memory-mapped token file.
 
     python -m stages.sample
 """
@@ -14,10 +15,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from corpus.instructions import kind_of, leaks, read_instructions, split_instructions
+from corpus.instructions import FIELDS, kind_of, leaks, read_instructions, split_instructions
 from corpus.messages import overlap, read_messages, split_messages
 from gpt.order import MixedOrder
-from gpt.tokens import read_about, source_ranges
+from gpt.packing import pack, pieces_of
+from gpt.tokens import read_about, read_index, source_ranges
 from gpt.windows import starts_within
 from pipeline.files import write_json
 from pipeline.schema import Mixture
@@ -29,26 +31,27 @@ RAW = Path("data/raw")
 
 
 def sample_text(stage: Stage) -> dict[str, float]:
-    """Window starts of every part, and how the training windows of several sources are mixed."""
+    """The rows of every part, and how the training rows of several sources are mixed."""
     params, context_length = stage.params.sample, stage.params.model.context_length
     folder = stage.out("data/samples/text")
     folder.mkdir()
     metrics: dict[str, float] = {}
     for part in read_about(TOKENS)["parts"]:
-        ranges = source_ranges(TOKENS, part)
-        starts, sizes = starts_within(ranges.values(), context_length, params.stride)
-        if len(starts):
-            np.save(folder / f"{part}.npy", starts, allow_pickle=False)
+        whole = params.rows == "documents"
+        rows = packed(part, context_length) if whole else sliding(part, context_length, params.stride)
+        if rows.places.size:
+            np.save(folder / f"{part}.npy", rows.places, allow_pickle=False)
         elif part != "test":
             raise ValueError(
                 f"the {part} part of the text is shorter than one window: model.context_length {context_length} "
                 f"needs at least {context_length + 1} tokens of one source"
             )
-        metrics[f"{part}_windows"] = len(starts)
+        metrics |= {f"{part}_rows": sum(rows.sizes)} | {f"{part}_{name}": value for name, value in rows.facts.items()}
         if part == "train":
+            ranges = source_ranges(TOKENS, part)
             sources = [
                 Source(name, last - first, size)
-                for (name, (first, last)), size in zip(ranges.items(), sizes, strict=True)
+                for (name, (first, last)), size in zip(ranges.items(), rows.sizes, strict=True)
                 if size
             ]
             write_mixture(folder / MIXTURE, sources, params.mixture)
@@ -56,18 +59,50 @@ def sample_text(stage: Stage) -> dict[str, float]:
     return metrics
 
 
+class Rows(NamedTuple):
+    """A part's rows as they are stored, how many each source has, and what is worth knowing."""
+
+    places: np.ndarray
+    sizes: tuple[int, ...]
+    facts: dict[str, float]
+
+
+def sliding(part: str, context_length: int, stride: int) -> Rows:
+    """Windows: where each starts."""
+    return Rows(*starts_within(source_ranges(TOKENS, part).values(), context_length, stride), {})
+
+
+def packed(part: str, context_length: int) -> Rows:
+    """Whole documents: row, first target and length of each; a row holds documents of one source."""
+    index, sources = read_index(TOKENS, part), read_about(TOKENS)["parts"][part]["sources"]
+    places, sizes = [np.empty((0, 3), np.int64)], list[int]()
+    for first, last in sorted(source["documents"] for source in sources.values()):
+        pieces = pieces_of(index[first:last], context_length)
+        rows = pack(pieces[:, 1].tolist(), context_length)
+        order = [piece for row in rows for piece in row]
+        numbers = np.repeat(np.arange(len(rows)) + sum(sizes), [len(row) for row in rows])
+        places.append(np.column_stack([numbers, pieces[order]]))
+        sizes.append(len(rows))
+    all_places = np.concatenate(places)
+    facts = {
+        "documents_cut": len(all_places) - len(index),
+        "fill": float(all_places[:, 2].sum() / max(1, sum(sizes) * context_length)),
+    }
+    return Rows(all_places, tuple(sizes), facts)
+
+
 class Source(NamedTuple):
     """A text file's share of the training part."""
 
     name: str
     tokens: int
-    windows: int
+    rows: int
 
 
 def write_mixture(path: Path, sources: list[Source], mixture: Mixture) -> None:
     """What each source weighs, and so its share of an epoch."""
     weights = [mixture.weights.get(source.name, float(source.tokens)) for source in sources]
-    order = MixedOrder(0, tuple(source.windows for source in sources), tuple(weights), mixture.alpha)
+    order = MixedOrder(0, tuple(source.rows for source in sources), tuple(weights), mixture.alpha)
     write_json(
         path,
         {
@@ -116,15 +151,17 @@ def sample_instructions(stage: Stage) -> dict[str, float]:
     options: dict[str, Any] = {
         "train_fraction": params.train_fraction,
         "validation_fraction": params.validation_fraction,
-        "order": params.order,
+        "split": params.split,
         "seed": stage.params.seed,
     }
     whole = split_instructions(entries, drop_leaks=False, **options)
     parts = split_instructions(entries, drop_leaks=params.drop_leaks, **options)
     for part, rows in parts.items():
-        write_lines(folder / f"{part}.jsonl", [{**row, "kind": kind_of(row)} for row in rows])
+        # Not what an entry says of its part: the file it stands in is the part.
+        known = [{field: row.get(field) for field in FIELDS} for row in rows]
+        write_lines(folder / f"{part}.jsonl", [row | {"kind": kind_of(row)} for row in known])
     metrics: dict[str, float] = {f"{part}_instructions": len(rows) for part, rows in parts.items()}
-    for part in ("validation", "test"):
+    for part in [part for part in parts if part != "train"]:
         metrics[f"{part}_instruction_leaks_found"] = leaks(whole["train"], whole[part])
         metrics[f"{part}_instruction_copies"] = leaks(parts["train"], parts[part])
     return metrics

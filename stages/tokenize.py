@@ -38,7 +38,7 @@ def documents(params: Tokenize, seed: int, counts: Counter[str] | None = None) -
             yield split_by_document(document, fractions, seed), document
         else:
             for part, text in split_by_character(document.text, fractions).items():
-                yield part, Document(document.source, document.name, text)
+                yield part, Document(document.source, document.name, text)  # a piece has no surprisal of its own
 
 
 def cleaned(params: Tokenize) -> Iterator[Document]:
@@ -50,7 +50,7 @@ def cleaned(params: Tokenize) -> Iterator[Document]:
             strip_control=params.strip_control,
         )
         if text.strip():
-            yield Document(document.source, document.name, text)
+            yield Document(document.source, document.name, text, document.nats if text == document.text else None)
 
 
 def build_encoding(params: Tokenize, seed: int) -> tiktoken.Encoding:
@@ -75,11 +75,11 @@ def main(stage: Stage) -> None:
     save_encoding(encoding, stage.out("data/tokenizer"))
 
     counts: Counter[str] = Counter()
-    waiting: deque[tuple[str, str]] = deque()  # what the texts on their way through the encoder belong to
+    waiting: deque[tuple[str, Document]] = deque()  # what the texts on their way through the encoder belong to
 
     def texts() -> Iterator[str]:
         for part, document in documents(params, seed, counts):
-            waiting.append((part, document.source))
+            waiting.append((part, document))
             counts[f"{part}_characters"] += len(document.text)
             counts[f"{part}_bytes"] += len(document.text.encode())
             yield document.text
@@ -90,7 +90,8 @@ def main(stage: Stage) -> None:
         stage.progress(None, "texts") as progress,
     ):
         for tokens in encode_documents(encoding, texts(), params.workers):
-            writer.add(*waiting.popleft(), tokens)
+            part, document = waiting.popleft()
+            writer.add(part, document.source, tokens, document.nats)
             progress.advance()
 
     about = read_about(folder)["parts"]

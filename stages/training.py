@@ -103,6 +103,7 @@ def fit(
 def settings_of(params: schema.Training, total_steps: int) -> TrainSettings:
     return TrainSettings(
         total_steps=total_steps,
+        optimizer=params.optimizer,
         learning_rate=params.learning_rate,
         min_learning_rate=params.min_learning_rate,
         warmup_steps=params.warmup_steps,

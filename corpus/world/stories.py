@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from corpus.world.choices import Choices, Table
 from corpus.world.lessons import lesson
@@ -62,9 +61,3 @@ def story_lines(n_bytes: int, seed: int) -> Iterator[str]:
         size += len(one.text.encode())
         if size >= n_bytes:
             return
-
-
-def write_stories(path: Path, n_bytes: int, seed: int) -> None:
-    """`story_lines` to a file, one document at a time."""
-    with path.open("w", encoding="utf-8", newline="\n") as file:
-        file.writelines(story_lines(n_bytes, seed))

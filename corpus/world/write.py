@@ -1,40 +1,32 @@
-"""The world on disk: `stories.jsonl`, `messages.tsv` and `instructions.json`, byte-identical for the same arguments."""
+"""The world on disk: stories, messages and instructions, byte-identical for the same arguments, in flat memory."""
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterable
 from pathlib import Path
 
 from corpus.world.instructions import some_instructions
 from corpus.world.messages import some_messages
 from corpus.world.stories import story_lines
 
-STORIES, MESSAGES, INSTRUCTIONS = "stories.jsonl", "messages.tsv", "instructions.json"
+
+def write_stories(path: Path, n_bytes: int, seed: int) -> None:
+    """About `n_bytes` bytes of text (ValueError below 1), a document a line: {"nats", "text"}."""
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(story_lines(n_bytes, seed))
 
 
-def write_world(folder: Path, *, seed: int, text_bytes: int, messages: int, instructions: int) -> None:
-    """Write the three files: about `text_bytes` bytes of stories, `messages` messages, and `instructions` entries for
-    training with a fifth as many beside them for validation and test.
+def write_messages(path: Path, count: int, seed: int) -> None:
+    """`count` lines of label<TAB>text, half of them spam; ValueError below 1."""
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(f"{label}\t{text}\n" for label, text in some_messages(count, seed))
 
-    Each file is written beside its final name and then renamed, so it is whole or not there; memory doesn't grow with
-    `text_bytes`. Raises ValueError for sizes that are too small, and for more instructions than there are tasks.
+
+def write_instructions(path: Path, n_train: int, seed: int) -> None:
+    """`n_train` entries to learn from and a fifth as many to validate and test on, as a JSON list.
+
+    ValueError for fewer than the kinds there are, and for more than there are tasks.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / STORIES, story_lines(text_bytes, seed))
-    _write(folder / MESSAGES, (f"{label}\t{text}\n" for label, text in some_messages(messages, seed)))
-    entries = some_instructions(instructions, seed)
-    _write(folder / INSTRUCTIONS, [json.dumps(entries, indent=2, sort_keys=True, ensure_ascii=False), "\n"])
-
-
-def _write(path: Path, lines: Iterable[str]) -> None:
-    beside = path.with_name(f".{path.name}.part")
-    try:
-        with beside.open("w", encoding="utf-8", newline="\n") as file:
-            file.writelines(lines)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    entries = some_instructions(n_train, seed)
+    text = json.dumps(entries, indent=2, sort_keys=True, ensure_ascii=False)
+    path.write_text(text + "\n", encoding="utf-8", newline="\n")

@@ -34,6 +34,11 @@ def test_files_are_read_in_sorted_order_with_their_bytes_untouched(tmp_path: Pat
     ]
 
 
+def test_json_lines_may_know_their_surprisal(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "x", "nats": 2}\n{"text": "y"}')
+    assert [document.nats for document in read_documents(tmp_path, None)] == [2.0, None]
+
+
 def test_separator_lines_stand_between_documents(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"---\none\r\n---x\n---\r\n\n---\ntwo")
     found = list(read_documents(tmp_path, "---"))
@@ -48,6 +53,7 @@ def test_separator_lines_stand_between_documents(tmp_path: Path) -> None:
         ("a.jsonl", b'{"text": "x"}\n{', r"a\.jsonl:2: not JSON"),
         ("a.jsonl", b'["text"]', r'a\.jsonl:1: each line must be an object with a string "text"'),
         ("a.jsonl", b'{"text": 1}', "a string"),
+        ("a.jsonl", b'{"text": "x", "nats": -1}', r'a\.jsonl:1: "nats" is -1; it must be a number from 0 on'),
         ("a.jsonl", b'{"text": "\\ud800"}', "surrogate"),
         ("a.jsonl", b"[" * 100_000, "not JSON"),
     ],

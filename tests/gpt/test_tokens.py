@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpt.tokens import TokenWriter, open_tokens, read_index, source_ranges, token_type
+from gpt.tokens import TokenWriter, entropy_floor, open_tokens, read_index, source_ranges, token_type
 
 END = 99
 
@@ -37,11 +37,24 @@ def test_layout_and_ranges(tmp_path: Path) -> None:
     about = json.loads((tmp_path / "tokens.json").read_text())
     assert about["parts"]["train"] == {
         "documents": 3,
+        "nats": None,
         "sources": {"a": {"documents": [2, 3], "tokens": [5, 7]}, "b": {"documents": [0, 2], "tokens": [0, 4]}},
         "tokens": 7,
     }
     assert source_ranges(tmp_path, "train") == {"b": (0, 4), "a": (5, 7)}
     assert about["parts"]["validation"]["tokens"] == 1
+
+
+def test_the_floor_counts_end_tokens_and_is_there_only_where_every_document_s_surprisal_is(tmp_path: Path) -> None:
+    with TokenWriter(tmp_path, ("train", "validation"), 100, END) as writer:
+        writer.add("train", "a", np.array([1, 2, 3]), nats=4.0)
+        writer.add("train", "a", np.array([4]), nats=2.0)
+        writer.add("validation", "a", np.array([5]), nats=1.0)
+        writer.add("validation", "b", np.array([6]))
+    assert entropy_floor(tmp_path, "train") == 6.0 / (3 + 1 + 1 + 1)
+    assert np.load(tmp_path / "train.nats.npy").tolist() == [4.0, 2.0]
+    assert entropy_floor(tmp_path, "validation") is None
+    assert not (tmp_path / "validation.nats.npy").exists()
 
 
 def test_large_vocabularies_take_four_bytes(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ CPU = Runtime("cpu", "float32", False, 1, "test")
 CONFIG = GPTConfig(17, 8, 16, 2, 1, dropout=0.2, qkv_bias=False, tie_embeddings=True)
 PLAN: dict[str, Any] = {
     "total_steps": 7,
+    "optimizer": "adamw",
     "learning_rate": 0.02,
     "min_learning_rate": 0.002,
     "warmup_steps": 2,

@@ -13,8 +13,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
-def tree():
-    return read_yaml(ROOT / "params.yaml")
+def tree(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    return compose(read_yaml(ROOT / "params.yaml"), {"data": "book", "model": "small"})
 
 
 def refused(tree) -> str:
@@ -48,7 +49,9 @@ def test_small_numbers_in_scientific_notation_are_numbers(tree):
         ("lora.min_learning_rate", 0.5, "must not exceed learning_rate"),
         ("sample.messages.labels", ["ham", "ham"], "labels ['ham', 'ham'] has one name twice"),
         ("sample.mixture.weights", {"other.txt": 1.0}, "sample.mixture.weights names ['other.txt']"),
-        ("download.text", [], "download.text is []: list should have at least 1 item"),
+        ("download.text", [], "text lists no file, and none is asked of world"),
+        ("pretrain.optimizer", "sgd", "'adamw' or 'muon'"),
+        ("download.world", {"seed": 1, "text_megabytes": -1, "messages": 0, "instructions": 0}, "text_megabytes is -1"),
         ("download.vocabulary", [], "tokenize.tokenizer gpt2 needs vocab.bpe and encoder.json"),
         ("sample.messages.validation_fraction", 0.3, "the test part needs a share, too"),
         ("classify.variants", ["full", "full"], "has one name twice"),
@@ -63,6 +66,16 @@ def test_a_wrong_leaf_is_named_with_what_is_allowed(tree, path, value, said):
         place = place[section]
     place[leaf] = value
     assert said in refused(tree)
+
+
+def test_the_world_s_files_have_names_like_all_others(tree):
+    tree["download"]["world"]["messages"] = 10
+    tree["download"]["messages"][0]["name"] = "messages.tsv"
+    assert "messages has more than one file named messages.tsv" in refused(tree)
+    tree["download"]["world"]["text_megabytes"] = 0.5
+    tree["download"]["messages"] = []
+    tree["sample"]["mixture"]["weights"] = {"stories.jsonl": 2.0}
+    check_params(tree, "params.yaml")
 
 
 def test_all_problems_are_listed_at_once(tree):

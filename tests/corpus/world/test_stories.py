@@ -14,7 +14,8 @@ from corpus.world.lexicon import ADJECTIVES, CLASSIFIED, NOUNS, NUMBERS, VERBS
 from corpus.world.page import Page
 from corpus.world.people import names
 from corpus.world.scenes import scene
-from corpus.world.stories import stories, story, story_lines, write_stories
+from corpus.world.stories import stories, story, story_lines
+from corpus.world.write import write_stories
 
 SOME = [story(123, i) for i in range(400)]
 

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 
 import pytest
 
 from corpus.documents import read_documents
 from corpus.instructions import read_instructions
 from corpus.messages import read_messages
-from corpus.world.write import write_world
+from corpus.world.write import write_instructions, write_messages, write_stories
 
 GOLDEN = {
     "instructions.json": "545b30a713994be9d11fc2244c4fcd4445f26608f864efcf5fe4ac42a06dfce1",
     "messages.tsv": "b972c4fead5b07cd9126e105bdc8cbdc6a2973a69e38351817817431b59b6e72",
     "stories.jsonl": "6a4d959c95974a7ba65d38908cddc1896a19a0f58bb5088b595ea858c21403fe",
 }
+
+
+def write_world(folder: Path, seed: int, text_bytes: int, messages: int, instructions: int) -> None:
+    folder.mkdir(exist_ok=True)
+    write_stories(folder / "stories.jsonl", text_bytes, seed)
+    write_messages(folder / "messages.tsv", messages, seed)
+    write_instructions(folder / "instructions.json", instructions, seed)
 
 
 def test_the_bytes_are_pinned(tmp_path):
@@ -40,7 +48,7 @@ def test_another_seed_is_another_world(tmp_path):
         assert (tmp_path / "1" / name).read_bytes() != (tmp_path / "2" / name).read_bytes()
 
 
-def test_what_fails_leaves_no_half_file(tmp_path):
-    with pytest.raises(ValueError, match="messages is 0"):
-        write_world(tmp_path, seed=1, text_bytes=1_000, messages=0, instructions=15)
-    assert [path.name for path in tmp_path.iterdir()] == ["stories.jsonl"]
+def test_sizes_below_the_least_are_refused(tmp_path):
+    for write, name in ((write_stories, "n_bytes"), (write_messages, "messages"), (write_instructions, "instructions")):
+        with pytest.raises(ValueError, match=f"{name} is 0|0 .*{name}"):
+            write(tmp_path / "file", 0, 1)
