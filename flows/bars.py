@@ -1,11 +1,12 @@
 """One live bar for each running stage on a terminal, drawn from the JSON lines that the stages append.
 
 The stages know nothing of it: they write {done, total, unit, fields} a few times a second (pipeline/progress.py) into
-files named by the flow. Where no terminal is, nothing is drawn and the stages' own lines are in the log.
+files named by the flow; {said} is printed above the bars. Where no terminal is, nothing is drawn and the stages' own lines are in the log.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 from collections.abc import Iterator, Mapping
@@ -54,6 +55,7 @@ class _Bars:
         self.setting, self.names, self.outcomes, self.progress = setting, names, outcomes, progress
         self.shown: dict[str, TaskID] = {}
         self.told: set[str] = set()
+        self.read: dict[str, int] = {}
 
     def draw_until(self, stop: threading.Event) -> None:
         while not stop.wait(REDRAW_S):
@@ -65,8 +67,13 @@ class _Bars:
             outcome = self.outcomes.get(name)
             if outcome is not None:
                 self._finish(name, outcome)
-            elif event := last_event(self.setting.progress_file(name)):
-                self._update(name, event)
+                continue
+            events, self.read[name] = events_since(self.setting.progress_file(name), self.read.get(name, 0))
+            for event in events:
+                if "said" in event:
+                    self.progress.console.print(f"{name}: {event['said']}", style="dim", highlight=False, markup=False)
+            if latest := [event for event in events if "done" in event]:
+                self._update(name, latest[-1])
 
     def _update(self, name: str, event: Mapping[str, Any]) -> None:
         title = " ".join(part for part in (name, event.get("label")) if part)
@@ -85,15 +92,20 @@ class _Bars:
             )
 
 
-def last_event(file: Path) -> dict[str, Any] | None:
-    """The last whole line of a progress file; None when there is none yet."""
+def events_since(file: Path, place: int) -> tuple[list[dict[str, Any]], int]:
+    """The whole lines behind byte `place` of a progress file, and where the next begin; a shorter file is a new one."""
     try:
         with file.open("rb") as lines:
-            lines.seek(max(0, file.stat().st_size - 4096))
-            whole = [line for line in lines.read().split(b"\n")[:-1] if line.endswith(b"}")]
-            return dict(json.loads(whole[-1])) if whole else None
-    except (OSError, ValueError):
-        return None
+            lines.seek(place if file.stat().st_size >= place else 0)
+            start, found = lines.tell(), lines.read()
+    except OSError:
+        return [], place
+    whole = found[: found.rfind(b"\n") + 1]
+    events = []
+    for line in whole.splitlines():
+        with contextlib.suppress(ValueError):
+            events.append(dict(json.loads(line)))
+    return events, start + len(whole)
 
 
 def note(event: Mapping[str, Any]) -> str:

@@ -46,6 +46,10 @@ from tasks.summarize import Row, closing_table, load_rows, mlflow_rows, publish_
 POLL_S = 0.1
 ASK_FOR_CANCEL_EVERY_S = 2.0
 KEPT_RUNS = 20
+NEXT = """What next?
+  make chat   talk to what you have trained, let it write, classify a message (make app: the same as a page)
+  make ui     curves, models and comparisons; the report is reports/evaluate/report.md
+  change one number in params.yaml, such as lora.rank, and make run again: only what depends on it runs"""
 
 
 @flow(name="train", log_prints=True, persist_result=False)
@@ -228,7 +232,7 @@ def _run(stages: list[str] | None, parallel: int | None, time_limit_s: float | N
         failures = [f"{row.stage}: {row.message}" for row in rows if row.what == FAILED] or [str(state.message)]
         print("\n".join(f"error: {failure}" for failure in failures), file=sys.stderr)
         return 1
-    print("Curves, models and comparisons: make ui")
+    print(NEXT)
     return 0
 
 

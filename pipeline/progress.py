@@ -1,11 +1,13 @@
 """How far a stage is, three ways: a bar on a terminal, JSON lines for the flow, plain lines for a log.
 
-With SCRIPTORIUM_PROGRESS the stage appends lines {stage, label, done, total, unit, seconds, left, fields} to that
-file, at most four a second, and the flow draws them. `left` (seconds) is extrapolated; null until something is done.
+With SCRIPTORIUM_PROGRESS the stage appends lines to that file, and the flow draws them: {stage, label, done, total, unit,
+seconds, left, fields} at most four a second, and {said} for a text worth reading, such as a sample. `left` (seconds) is
+extrapolated; null until something is done.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -99,8 +101,7 @@ class Progress:
             "fields": self.fields, "seconds": round(time.monotonic() - self.began, 1), "left": self.left,
         }  # fmt: skip
         try:
-            with file.open("a", encoding="utf-8") as out:
-                out.write(json.dumps(event, sort_keys=True, ensure_ascii=False, default=float) + "\n")
+            _append_line(file, event)
         except OSError:  # a bar that cannot be drawn stops no training
             self.every = float("inf")
 
@@ -109,6 +110,19 @@ class Progress:
         left = self.left
         ahead = f"{_clock(left)} left" if left else f"{_clock(time.monotonic() - self.began)}"
         return f"{self._title}: " + " · ".join(part for part in (count, _words(self.fields), ahead) if part)
+
+
+def say(text: str) -> None:
+    """A line for the log, and for whoever watches the bars."""
+    print(text, flush=True)
+    if file := os.environ.get("SCRIPTORIUM_PROGRESS"):
+        with contextlib.suppress(OSError):
+            _append_line(Path(file), {"said": text})
+
+
+def _append_line(file: Path, event: dict[str, Any]) -> None:
+    with file.open("a", encoding="utf-8") as out:
+        out.write(json.dumps(event, sort_keys=True, ensure_ascii=False, default=float) + "\n")
 
 
 def _rich_bar(title: str, total: int | None, stream: TextIO) -> Any:

@@ -137,6 +137,7 @@ class Tokenize(Section):
     compare_vocab_size: Annotated[
         int, described("entries at which BPE, WordPiece and Unigram are compared", ge=257, le=100_000)
     ]
+    compare_megabytes: Annotated[float, described("10^6 bytes of training text to compare them on", gt=0.0)]
     workers: Annotated[int, described("threads that encode documents", ge=1, le=256)]
 
     @model_validator(mode="after")

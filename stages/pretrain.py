@@ -23,6 +23,7 @@ from gpt.runtime import Runtime, peak_flops, share_of_peak
 from gpt.seeds import derive, generator
 from gpt.settings import write_settings
 from gpt.tokenizer_files import load_encoding
+from pipeline.progress import say
 from pipeline.stage import Stage, run
 from stages.lines import write_lines
 from stages.models import runtime_of, shares
@@ -69,7 +70,7 @@ def main(stage: Stage) -> None:
         draws = generator(seed, "sample", step)
         written = generate(module, [prompt], **options, stop_token=encoding.eot_token, generator=draws)[0]
         text = params.sample.prompt + encoding.decode(written)
-        print(f"step {step}: {text!r}", flush=True)
+        say(f"after {step} steps it writes: {' '.join(text.split())}")
         return {"sample": text}
 
     result = fit(

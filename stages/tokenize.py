@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -63,6 +63,16 @@ def training_texts(params: Tokenize, seed: int) -> Iterator[str]:
     return (document.text for part, document in documents(params, seed) if part == "train")
 
 
+def first_bytes(texts: Iterable[str], most: int) -> Iterator[str]:
+    """The first texts, as many as have `most` bytes together, but one at least."""
+    left = most
+    for text in texts:
+        if left < most and left < len(text.encode()):
+            return
+        left -= len(text.encode())
+        yield text
+
+
 def parts_of(params: Tokenize) -> tuple[str, ...]:
     """Training, validation, and test where the shares leave something for it."""
     left = 1 - params.train_fraction - params.validation_fraction
@@ -106,7 +116,8 @@ def main(stage: Stage) -> None:
     }
     for part, numbers in about.items():
         metrics |= {f"{part}_tokens": numbers["tokens"], f"{part}_characters": counts[f"{part}_characters"]}
-    rows = compare_tokenizers(lambda: training_texts(params, seed), params.compare_vocab_size)
+    most = round(params.compare_megabytes * 1e6)
+    rows = compare_tokenizers(lambda: first_bytes(training_texts(params, seed), most), params.compare_vocab_size)
     pd.DataFrame(map(asdict, rows)).to_csv(
         stage.out("reports/tokenize/tokenizers.csv"), index=False, lineterminator="\n"
     )

@@ -161,7 +161,7 @@ def test_only_declared_outputs_have_a_place(path: str, capsys: pytest.CaptureFix
 
 
 def test_bad_parameters_are_listed_before_anything_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    text = Path("params.yaml").read_text().replace("seed: 123", "seed: -1\nsead: 1")
+    text = Path("params.yaml").read_text().replace("seed: 123", "seed: -1\nsead: 1", 1)
     Path("params.yaml").write_text(text)
     assert run("toy", toy) == 1
     told = capsys.readouterr().err
