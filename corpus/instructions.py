@@ -222,7 +222,7 @@ def _checked(path: Path, number: int, entry: object) -> Entry:
 
 def _marks(where: str, entry: Entry) -> Entry:
     """What an entry says of its own part; ValueError where that is no part."""
-    kept = {field: entry[field] for field in ("split", "combination") if field in entry}
+    kept: Entry = {field: entry[field] for field in ("split", "combination") if field in entry}
     if kept.get("split", "train") not in PARTS:
         raise ValueError(f'{where}: "split" is {kept["split"]!r}; it must be {", ".join(PARTS[:-1])} or {PARTS[-1]}')
     if not isinstance(kept.get("combination", False), bool):

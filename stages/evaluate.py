@@ -18,11 +18,13 @@ import pandas as pd
 
 from gpt.tokenizer_files import load_encoding
 from pipeline.stage import Stage, run
-from stages import plots
+from stages import plots, scoring
+from stages.findings import Findings
 from stages.items import REPORTS, classified_messages, scored_answers
-from stages.lines import write_lines
+from stages.lines import read_lines, write_lines
 from stages.report import write_report
-from stages.scoring import answer_metrics, classifier_metrics, language_scores, leakage
+
+OUT = Path("reports/evaluate")
 
 
 def curves_of(stage: str) -> dict[str, pd.DataFrame]:
@@ -30,29 +32,32 @@ def curves_of(stage: str) -> dict[str, pd.DataFrame]:
     return {file.stem: pd.read_csv(file) for file in sorted((REPORTS / stage / "curves").glob("*.csv"))}
 
 
-def draw(stage: Stage, metrics: dict[str, Any], messages: pd.DataFrame, labels: list[str], kinds: pd.DataFrame) -> None:
-    folder = stage.out("reports/evaluate/plots")
-    folder.mkdir()
-    plots.pretraining_curve(curves_of("pretrain")["base"], folder / "pretraining.png")
-    plots.finetuning_curves(
-        {name: curves_of(name) for name in ("lora", "classify", "instruct")}, folder / "finetuning.png"
-    )
-    test = messages[messages["part"] == "test"]
-    tables = {name: np.array(parts["test"]["confusion"]) for name, parts in metrics["classify"].items()}
+def draw(folder: Path, found: Findings, labels: list[str]) -> None:
+    """Every plot of the report."""
+    floor = found.metrics["language"]["pretrained"]["validation"].get("floor")
+    plots.pretraining_curve(curves_of("pretrain")["base"], floor, folder / "pretraining.png")
+    curves = {
+        "Classifying messages": curves_of("classify") | curves_of("lora"),
+        "Following instructions": curves_of("instruct"),
+    }
+    plots.finetuning_curves(curves, folder / "finetuning.png")
+    tables = {name: np.array(parts["test"]["confusion"]) for name, parts in found.metrics["classify"].items()}
     plots.confusion_matrices(tables, labels, folder / "confusion.png")
-    bars = [
-        {
-            "name": name,
-            "accuracy": parts["test"]["accuracy"],
-            "low": parts["test"]["accuracy_low"],
-            "high": parts["test"]["accuracy_high"],
-        }
-        for name, parts in metrics["classify"].items()
-    ]
-    plots.accuracy_bars(pd.DataFrame(bars), folder / "accuracy.png")
-    plots.answers_by_kind(kinds, folder / "answers.png")
+    plots.accuracy_bars(found.accuracies(), folder / "accuracy.png")
+    plots.quality_by_share(found.accuracies(), folder / "lora.png")
+    plots.scores_by_kind(found.kinds, found.assistant, found.baseline, folder / "kinds.png")
+
+
+def write_tables(stage: Stage, found: Findings) -> None:
+    """What DVC plots: every test message's class, and a table a variant and part with a row a kind of task."""
+    test = found.messages[found.messages["part"] == "test"]
     columns = ["variant", "expected", "predicted"]
-    test.to_csv(stage.out("reports/evaluate/confusion.csv"), columns=columns, index=False, lineterminator="\n")
+    test.to_csv(stage.out(OUT / "confusion.csv"), columns=columns, index=False, lineterminator="\n")
+    folder = stage.out(OUT / "kinds")
+    folder.mkdir()
+    for (variant, part), rows in found.kinds.groupby(["variant", "part"]):
+        columns = ["kind", "items", "exact_match", "token_overlap"]
+        rows.to_csv(folder / f"{variant}-{part}.csv", columns=columns, index=False, lineterminator="\n")
 
 
 def main(stage: Stage) -> None:
@@ -61,32 +66,39 @@ def main(stage: Stage) -> None:
     }
     messages, labels = classified_messages()
     answers = scored_answers()
+    bootstrap = scoring.bootstrap_of(stage)
     vocab_size = load_encoding(Path("data/tokenizer")).n_vocab
-    metrics = {
-        "language": language_scores(stage),
+    metrics: dict[str, Any] = {
+        "language": scoring.language_scores(stage),
         "vocab_size": vocab_size,
         "uniform_loss": math.log(vocab_size),
-        "classify": classifier_metrics(stage, messages, labels),
-        "instruct": answer_metrics(stage, answers, training["instruct"]),
-        "leakage": leakage(),
+        "classify": scoring.classifier_metrics(messages, labels, bootstrap),
+        "lora_beside_full": scoring.lora_beside_full(messages, bootstrap),
+        "instruct": scoring.answer_metrics(answers, training["instruct"], bootstrap),
+        "leakage": scoring.leakage(),
     }
-    test = answers[answers["part"] == "test"]
-    kinds = test.groupby(["kind", "variant"], sort=True).agg(
-        items=("index", "size"), exact_match=("exact_match", "mean"), token_overlap=("token_overlap", "mean")
-    ).reset_index()  # fmt: skip
-    draw(stage, metrics, messages, labels, kinds)
+    found = Findings(
+        metrics=metrics,
+        costs=training["classify"] | {"lora": training["lora"]},
+        kinds=scoring.kind_table(metrics["instruct"]),
+        messages=messages,
+        answers=answers,
+        samples=read_lines(REPORTS / "pretrain" / "samples.jsonl"),
+    )
+    stage.out(OUT / "plots").mkdir()
+    draw(stage.out(OUT / "plots"), found, labels)
+    write_tables(stage, found)
 
     columns = ["variant", "part", "index", "expected", "predicted", "correct", "probabilities"]
     write_lines(
-        stage.out("reports/evaluate/predictions.jsonl"),
+        stage.out(OUT / "predictions.jsonl"),
         [{"task": "classify", **row} for row in messages[columns].to_dict("records")]
         + [{"task": "instruct", **row} for row in answers.to_dict("records")],
     )
-    costs = training["classify"] | {"lora": training["lora"]}
-    report = write_report(metrics, costs, kinds, answers, messages, stage.params.evaluate.report_items)
-    stage.out("reports/evaluate/report.md").write_text(report, encoding="utf-8", newline="\n")
-    for name in ("report.md", "predictions.jsonl", "plots", "confusion.csv"):
-        stage.log_artifact(stage.out(f"reports/evaluate/{name}"))
+    report = write_report(found, stage.params.evaluate.report_items)
+    stage.out(OUT / "report.md").write_text(report, encoding="utf-8", newline="\n")
+    for name in ("report.md", "predictions.jsonl", "plots", "confusion.csv", "kinds"):
+        stage.log_artifact(stage.out(OUT / name))
     stage.write_metrics(metrics)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -13,6 +14,12 @@ from stages.lines import read_lines
 
 MESSAGES, INSTRUCTIONS, REPORTS = Path("data/samples/messages"), Path("data/samples/instructions"), Path("reports")
 HELD_OUT = ("validation", "test")
+
+
+def read_entries() -> dict[str, list[dict[str, Any]]]:
+    """The instructions of every part that there is: combinations only where they bring their own split."""
+    names = ("train", *HELD_OUT, "combinations")
+    return {part: read_lines(file) for part in names if (file := INSTRUCTIONS / f"{part}.jsonl").is_file()}
 
 
 def classified_messages() -> tuple[pd.DataFrame, list[str]]:

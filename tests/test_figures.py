@@ -68,7 +68,7 @@ class Files:
             read_instructions(self.mirror / "instruction-data.json"),
             train_fraction=0.85,
             validation_fraction=0.05,
-            order="file",
+            split="file",
             seed=123,
             drop_leaks=False,
         )

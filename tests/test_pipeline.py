@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.graph import load_graph
-from tests.tiny import CHANGES, environment_of, make_workspace, run
+from tests.tiny import CHANGES, EMBEDDED, environment_of, make_workspace, run
 
 pytestmark = pytest.mark.pipeline
 STAGES = ["download", "tokenize", "sample", "pretrain", "lora", "classify", "instruct", "evaluate"]
@@ -112,6 +112,22 @@ def test_the_report_reads(by_dvc):
         assert heading in report
     for plot in (by_dvc / "reports/evaluate/plots").iterdir():
         assert f"(plots/{plot.name})" in report
+
+
+def test_the_embedded_corpus_is_measured_against_its_floor_and_its_new_combinations_apart(tmp_path):
+    folder = make_workspace(tmp_path, EMBEDDED)
+    run(folder, "dvc", "repro")
+    base, scores = read(folder, "pretrain"), read(folder, "evaluate")
+    assert read(folder, "sample")["validation_documents_cut"] == 0
+    assert base["loss_over_floor"] == pytest.approx(base["whole_validation_loss"] / base["entropy_floor"])
+    assert 0.1 < base["entropy_floor"] < base["whole_validation_loss"] < base["first_validation_loss"]
+    assert scores["language"]["pretrained"]["validation"]["loss"] == pytest.approx(base["whole_validation_loss"], rel=1e-4)
+    assert scores["language"]["pretrained"]["validation"]["floor"] == base["entropy_floor"]
+    assert {"validation", "test", "combinations"} <= set(scores["instruct"]["pretrained"])
+    assert json.loads((folder / "models/base/scriptorium.json").read_text()) == {"begins_with_end_of_text": True}
+    report = (folder / "reports/evaluate/report.md").read_text()
+    assert "floor" in report and "ombination" in report
+    assert (folder / "reports/pretrain/samples.jsonl").read_text().count("Long ago") >= 2
 
 
 def test_dvcs_own_commands_work(by_dvc):

@@ -39,6 +39,11 @@ def test_json_lines_may_know_their_surprisal(tmp_path: Path) -> None:
     assert [document.nats for document in read_documents(tmp_path, None)] == [2.0, None]
 
 
+def test_json_lines_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes('\ufeff{"text": "x"}\n'.encode())
+    assert [document.text for document in read_documents(tmp_path, None)] == ["x"]
+
+
 def test_separator_lines_stand_between_documents(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"---\none\r\n---x\n---\r\n\n---\ntwo")
     found = list(read_documents(tmp_path, "---"))

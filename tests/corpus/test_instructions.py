@@ -11,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from corpus.instructions import Entry, kind_of, leaks, read_instructions, split_instructions
+from corpus.world.instructions import some_instructions
 
 BOOK: dict[str, Any] = {
     "train_fraction": 0.85,
     "validation_fraction": 0.05,
-    "order": "file",
+    "split": "file",
     "seed": 1,
     "drop_leaks": False,
 }
@@ -25,11 +26,14 @@ def entry(instruction: str, given: str = "", output: str = "yes") -> Entry:
     return {"instruction": instruction, "input": given, "output": output}
 
 
+MARKS = {"kind": "speech", "split": "test", "combination": True}
+
+
 def test_known_fields_are_kept(tmp_path: Path) -> None:
-    rows = [{"instruction": "Do", "output": "Done", "rejected": 1}, entry("Say", "é") | {"kind": "speech"}]
+    rows = [{"instruction": "Do", "output": "Done", "rejected": 1}, entry("Say", "é") | MARKS]
     (tmp_path / "a.json").write_text(json.dumps(rows), encoding="utf-8")
     (tmp_path / "a.jsonl").write_text("\n\n".join(map(json.dumps, rows)) + "\n", encoding="utf-8")
-    expected = [entry("Do", output="Done"), entry("Say", "é") | {"kind": "speech"}]
+    expected = [entry("Do", output="Done"), entry("Say", "é") | MARKS]
     assert read_instructions(tmp_path / "a.json") == read_instructions(tmp_path / "a.jsonl") == expected
 
 
@@ -41,6 +45,15 @@ def test_known_fields_are_kept(tmp_path: Path) -> None:
         (b'[{"instruction": "a", "output": " "}]', 'entry 1: "output" is empty'),
         (b'[{"instruction": "a", "input": null, "output": "b"}]', 'entry 1: "input" is a NoneType'),
         (b'[{"instruction": "\\udfff", "output": "b"}]', "surrogate"),
+        (
+            b'[{"instruction": "a", "output": "b", "split": "dev"}]',
+            "entry 1: \"split\" is 'dev'; it must be train, validation or test",
+        ),
+        (b'[{"instruction": "a", "output": "b", "split": null}]', 'entry 1: "split" is None'),
+        (
+            b'[{"instruction": "a", "output": "b", "combination": 1}]',
+            'entry 1: "combination" is 1; it must be true or false',
+        ),
         (b'["a"]', "entry 1 is a str"),
         (b'{"instruction": "a"}', "holds a JSON dict; it must be a list"),
         (b"[]", "holds no entries"),
@@ -76,7 +89,7 @@ def test_file_order_is_train_then_test_then_validation() -> None:
 def test_leaks_are_dropped_where_they_would_flatter(pairs: list[tuple[str, str]], shuffled: bool) -> None:
     rows = [entry(f"only {i}") for i in range(40)] + [entry(*pair) for pair in pairs]
     rows += [entry(f"end {i}") for i in range(40)]
-    options = BOOK | {"train_fraction": 0.5, "validation_fraction": 0.25, "order": "shuffled" if shuffled else "file"}
+    options = BOOK | {"train_fraction": 0.5, "validation_fraction": 0.25, "split": "shuffled" if shuffled else "file"}
     whole, clean = (split_instructions(rows, **options | {"drop_leaks": drop}) for drop in (False, True))
     assert sum(map(len, whole.values())) == len(rows) and clean["train"] == whole["train"]
     assert leaks(clean["train"], clean["validation"]) == 0
@@ -86,17 +99,69 @@ def test_leaks_are_dropped_where_they_would_flatter(pairs: list[tuple[str, str]]
 
 def test_shuffling_depends_on_seed_and_content_not_on_order() -> None:
     rows = [entry(str(i)) for i in range(50)]
-    parts = split_instructions(rows, **BOOK | {"order": "shuffled"})
-    assert split_instructions(rows[::-1], **BOOK | {"order": "shuffled"}) == parts
-    assert split_instructions(rows, **BOOK | {"order": "shuffled", "seed": 2}) != parts
+    parts = split_instructions(rows, **BOOK | {"split": "shuffled"})
+    assert split_instructions(rows[::-1], **BOOK | {"split": "shuffled"}) == parts
+    assert split_instructions(rows, **BOOK | {"split": "shuffled", "seed": 2}) != parts
     assert parts["train"] != rows[:42]
 
 
 def test_impossible_splits_are_refused() -> None:
     with pytest.raises(ValueError, match="the test part of 3 instructions is empty"):
         split_instructions([entry(str(i)) for i in range(3)], **BOOK)
-    with pytest.raises(ValueError, match="must be 'file' or 'shuffled'"):
-        split_instructions([entry("a")], **BOOK | {"order": "random"})
+    with pytest.raises(ValueError, match="must be 'file', 'shuffled' or 'given'"):
+        split_instructions([entry("a")], **BOOK | {"split": "random"})
+
+
+def marked(text: str, split: str, combination: bool | None = None) -> Entry:
+    return entry(text) | {"split": split} | ({} if combination is None else {"combination": combination})
+
+
+GIVEN: dict[str, Any] = BOOK | {"split": "given"}
+MARKED = [
+    marked("a", "test"),
+    marked("b", "train", False),
+    marked("c", "validation"),
+    marked("d", "test", True),
+    marked("e", "test", False),
+    marked("f", "train", True),
+]
+
+
+def test_a_given_split_is_each_entrys_own() -> None:
+    """Only what is tested can be a combination; the fractions say nothing."""
+    parts = split_instructions(MARKED, **GIVEN)
+    found = {part: "".join(row["instruction"] for row in rows) for part, rows in parts.items()}
+    assert found == {"train": "bf", "validation": "c", "test": "ae", "combinations": "d"}
+    assert split_instructions(MARKED, **GIVEN | {"train_fraction": 0.2, "validation_fraction": 0.1}) == parts
+    plain = [row for row in MARKED if row["instruction"] != "d"]
+    assert list(split_instructions(plain, **GIVEN)) == ["train", "validation", "test"]
+
+
+def test_leaks_are_dropped_from_combinations_too() -> None:
+    rows = [*MARKED, marked("b", "test", True), marked("e", "test", True), marked("a", "validation")]
+    whole, clean = (split_instructions(rows, **GIVEN | {"drop_leaks": drop}) for drop in (False, True))
+    assert leaks(whole["train"], whole["combinations"]) == 1
+    found = {part: "".join(row["instruction"] for row in rows) for part, rows in clean.items()}
+    assert found == {"train": "bf", "validation": "ca", "test": "e", "combinations": "d"}
+
+
+def test_a_given_split_names_what_is_missing() -> None:
+    with pytest.raises(ValueError, match=r"instruction 7, 'g', has no \"split\"; .* train, validation or test"):
+        split_instructions([*MARKED, entry("g"), entry("h")], **GIVEN)
+    with pytest.raises(ValueError, match="the validation part of 5 instructions is empty; mark some"):
+        split_instructions([row for row in MARKED if row["split"] != "validation"], **GIVEN)
+
+
+def test_the_embedded_instructions_bring_their_split() -> None:
+    rows = some_instructions(150, seed=3)
+    parts = split_instructions(rows, **GIVEN | {"drop_leaks": True})
+    assert {part: len(found) for part, found in parts.items()} == {
+        "train": 150,
+        "validation": 10,
+        "test": 10,
+        "combinations": 10,
+    }
+    assert all(row["combination"] for row in parts["combinations"])
 
 
 @pytest.mark.parametrize(

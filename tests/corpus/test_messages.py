@@ -56,6 +56,12 @@ def test_bad_lines_are_named(tmp_path: Path, data: bytes, words: str) -> None:
             read_messages(tmp_path / "messages", ["ham", "spam"], book_compatible=book_compatible)
 
 
+def test_a_byte_order_mark_is_no_part_of_a_label(tmp_path: Path) -> None:
+    (tmp_path / "messages").write_bytes("\ufeffham\tone\nham\t\ufefftwo\n".encode())
+    assert read_messages(tmp_path / "messages", ["ham"])["text"].tolist() == ["one", "\ufefftwo"]
+    assert read_messages(tmp_path / "messages", ["ham"], book_compatible=True)["label"].tolist() == ["ham", "ham"]
+
+
 def test_an_empty_label_is_no_label(tmp_path: Path) -> None:
     (tmp_path / "messages").write_bytes(b"\ttext\n")
     with pytest.raises(ValueError, match=":1: no label"):
@@ -98,6 +104,8 @@ def test_the_split_depends_on_seed_and_texts_not_on_their_order() -> None:
 def test_too_few_messages_are_refused() -> None:
     with pytest.raises(ValueError, match="the validation part of 4 messages is empty"):
         split_messages(table([("ab"[i % 2], str(i)) for i in range(4)]), **DEFAULT)
+    with pytest.raises(ValueError, match="of 2 messages is empty; balance leaves 1 of each class, as many as b has"):
+        split_messages(table([("a" if i else "b", str(i)) for i in range(20)]), **DEFAULT)
     with pytest.raises(ValueError, match="no messages to split"):
         split_messages(table([]), **DEFAULT)
     with pytest.raises(ValueError, match="labels ham and spam; found a, b"):

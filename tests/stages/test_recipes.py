@@ -1,20 +1,17 @@
-"""What the recipes compute beside the library: mixtures, rows with room, steps, report and plots."""
+"""What the recipes compute beside the library: mixtures, rows with room, steps, lines."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
 from gpt.order import MixedOrder
 from pipeline.params import load_params
 from pipeline.schema import Mixture
-from stages import plots
 from stages.instruct import with_room
 from stages.lines import read_lines, write_lines
-from stages.report import kinds_table, table
 from stages.sample import Source, write_mixture
 from stages.training import evaluations, kept_row, rows_at, steps_of
 
@@ -63,33 +60,3 @@ def test_lines_come_back(tmp_path):
     rows = [{"text": "a\u2028b", "n": 1}, {"text": "ü\n", "n": 2.5}]
     write_lines(tmp_path / "rows.jsonl", rows)
     assert read_lines(tmp_path / "rows.jsonl") == rows
-
-
-def test_a_table_survives_pipes_and_newlines():
-    assert table(["a"], [["x|y\nz"]]).splitlines()[2] == "| x\\|y ⏎ z |"
-
-
-KINDS = pd.DataFrame(
-    {
-        "kind": ["antonym", "antonym", "tense", "tense"],
-        "variant": ["pretrained", "random"] * 2,
-        "items": [3, 3, 1, 1],
-        "exact_match": [1.0, 0.0, 0.5, 0.25],
-        "token_overlap": [1.0, 0.5, 0.5, 0.0],
-    }
-)
-
-
-def test_the_report_has_a_row_a_task_type():
-    lines = kinds_table(KINDS).splitlines()
-    assert lines[2] == "| antonym | 3 | 100.0 % | 0.0 % | 100.0 % | 50.0 % |"
-    assert len(lines) == 4
-
-
-def test_plots_are_the_same_bytes_every_time(tmp_path):
-    curve = pd.DataFrame({"step": [0, 1, 2], "train_loss": [3.0, 2.0, 1.0], "validation_loss": [3.0, 2.5, 2.7]})
-    for name in ("one", "two"):
-        plots.pretraining_curve(curve, tmp_path / f"{name}.png")
-        plots.answers_by_kind(KINDS, tmp_path / f"{name}-kinds.png")
-    assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
-    assert (tmp_path / "one-kinds.png").read_bytes() == (tmp_path / "two-kinds.png").read_bytes()

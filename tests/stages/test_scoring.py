@@ -1,0 +1,114 @@
+"""Scores: floors and their errors, intervals, and every part of the instructions."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gpt.tokens import TokenWriter
+from gpt.windows import Windows
+from stages import scoring
+from stages.items import read_entries
+from stages.lines import write_lines
+from tests.stages.conftest import BOOTSTRAP, LABELS, answered, classified
+
+NATS = [3.0, 5.0, 4.0]
+LENGTHS = [4, 6, 9]
+
+
+@pytest.fixture
+def text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Three documents of known surprisal in each of two parts, read whole by packed rows."""
+    monkeypatch.chdir(tmp_path)
+    with TokenWriter(tmp_path / "data/tokens", ("train", "validation"), 50, 49) as writer:
+        for part in ("train", "validation"):
+            for nats, length in zip(NATS, LENGTHS, strict=True):
+                writer.add(part, "a.jsonl", np.arange(length), nats)
+    folder = tmp_path / "data/samples/text"
+    folder.mkdir(parents=True)
+    for part in ("train", "validation"):
+        np.save(folder / f"{part}.npy", np.array([[0, 0, 5], [0, 5, 7], [1, 12, 10]]))
+    return folder
+
+
+def test_the_floor_is_the_documents_surprisal_over_their_tokens_and_ends(text: Path) -> None:
+    scores = scoring.floor_scores("validation", 0.75)
+    assert scores["floor"] == pytest.approx(12 / 22)
+    assert scores["over_floor"] == pytest.approx(0.75 / (12 / 22))
+    assert scores["documents"] == 3
+    assert scores["floor_error"] == pytest.approx(scoring.ratio_error(np.array(NATS), np.array([5, 7, 10])))
+
+
+def test_no_ratio_where_a_model_knows_the_documents_or_sees_only_pieces(text: Path) -> None:
+    assert "over_floor" not in scoring.floor_scores("train", 0.75)
+    np.save(text / "validation.npy", np.array([0, 5, 10]))
+    assert "over_floor" not in scoring.floor_scores("validation", 0.75)
+
+
+def test_a_text_of_unknown_origin_has_no_floor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with TokenWriter(tmp_path / "data/tokens", ("validation",), 50, 49) as writer:
+        writer.add("validation", "a.txt", np.arange(5))
+    assert scoring.floor_scores("validation", 0.75) == {}
+
+
+def test_the_error_of_a_ratio_is_what_repeated_draws_show() -> None:
+    random = np.random.default_rng(0)
+    sizes = random.integers(50, 300, (4_000, 200))
+    values = sizes * random.normal(0.8, 0.1, sizes.shape)
+    ratios = values.sum(axis=1) / sizes.sum(axis=1)
+    guesses = [scoring.ratio_error(*pair) for pair in zip(values[:50], sizes[:50], strict=True)]
+    assert np.mean(guesses) == pytest.approx(ratios.std(), rel=0.05)
+    assert scoring.ratio_error(0.8 * sizes[0], sizes[0]) == pytest.approx(0, abs=1e-12)
+
+
+def test_a_long_training_part_is_scored_on_rows_spread_over_it() -> None:
+    rows = Windows(np.arange(1_000), np.arange(0, 900, 9), 8)
+    some = scoring.spread(rows, 10)
+    assert len(some) == 10
+    inputs, _ = some.batch([0, 3, 9])
+    assert inputs[:, 0].tolist() == [0, 270, 810]
+    assert scoring.spread(rows, 100) is rows
+
+
+def test_classifiers_come_in_one_order_with_loss_and_interval() -> None:
+    found = scoring.classifier_metrics(classified({"lora": 10, "pretrained": 9, "bag_of_words": 5}), LABELS, BOOTSTRAP)
+    assert list(found) == ["bag_of_words", "pretrained", "lora"]
+    test = found["pretrained"]["test"]
+    assert test["accuracy"] == 0.9 and test["accuracy_low"] < 0.9 < test["accuracy_high"]
+    assert test["loss"] == pytest.approx(-(9 * math.log(0.8) + math.log(0.4)) / 10)
+
+
+def test_lora_and_full_tuning_are_compared_message_by_message() -> None:
+    found = scoring.lora_beside_full(classified({"lora": 8, "full": 10}), BOOTSTRAP)
+    assert found["accuracy_difference"] == pytest.approx(-0.2)
+    assert found["accuracy_difference_low"] < -0.2 < found["accuracy_difference_high"] <= 0
+    assert scoring.lora_beside_full(classified({"lora": 8}), BOOTSTRAP) == {}
+
+
+def test_combinations_are_a_part_of_their_own() -> None:
+    training = {name: {"validation_loss": 1.0, "trainable_share": 1.0} for name in ("pretrained", "random")}
+    found = scoring.answer_metrics(answered({"pretrained": 3, "random": 0}), training, BOOTSTRAP)
+    assert set(found["pretrained"]) == {"validation_loss", "trainable_share", "validation", "test", "combinations"}
+    assert found["pretrained"]["combinations"]["exact_match"] == 0.5
+    assert found["random"]["combinations"]["exact_match_high"] == 0
+    kinds = scoring.kind_table(found).set_index(["part", "variant", "kind"])["exact_match"]
+    assert kinds["combinations", "pretrained", "plural"] == pytest.approx(2 / 3)
+    assert kinds["test", "pretrained", "all"] == 0.5
+    assert "validation" not in kinds.index.levels[0]
+
+
+def test_leaks_are_counted_for_every_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    entry = {"instruction": "Do.", "input": "", "output": "Done.", "kind": "deed"}
+    for data, rows in (("messages", [{"label": "ham", "text": "hi"}]), ("instructions", [entry])):
+        (tmp_path / "data/samples" / data).mkdir(parents=True)
+        for part in ("train", "validation", "test"):
+            write_lines(tmp_path / f"data/samples/{data}/{part}.jsonl", rows)
+    assert list(read_entries()) == ["train", "validation", "test"]
+    write_lines(tmp_path / "data/samples/instructions/combinations.jsonl", [entry, entry | {"input": "It."}])
+    assert scoring.leakage()["instructions"]["combinations"] == {"items": 2, "copies_of_training": 1}
+    assert scoring.leakage()["messages"]["test"] == {"items": 1, "copies_of_training": 1}
