@@ -4,6 +4,8 @@
 PYTHON ?= python3
 BIN := $(CURDIR)/.venv/bin
 READY := .venv/.ready
+APP_READY := .venv/.app-ready
+BROWSER_READY := .venv/.browser-ready
 # PyTorch's CPU builds, for machines without an NVIDIA GPU: the plain package brings gigabytes of CUDA on Linux.
 TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 
@@ -17,7 +19,7 @@ export HF_HUB_OFFLINE := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run plan preset test lint ui stop sync gc clean
+.PHONY: help run chat app plan preset test lint ui stop sync gc clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -36,13 +38,28 @@ run: $(READY)  ## train: everything that is stale, and nothing else (DATA=book M
 	@$(if $(DATA)$(MODEL),$(BIN)/python -m pipeline.preset $(if $(DATA),data=$(DATA)) $(if $(MODEL),model=$(MODEL)))
 	@$(BIN)/python -m flows.train $(if $(STAGES),--stages $(STAGES)) $(if $(PARALLEL),--parallel $(PARALLEL))
 
+chat: $(READY)  ## talk to what was trained, also through pipes (ARGS='--complete "Long ago"': one answer; ARGS=--help: more)
+	@$(BIN)/python -m serving.chat $(ARGS)
+
+$(APP_READY): requirements-app.lock $(READY)
+	@echo "Installing the page's library into .venv (seconds)"
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps -r requirements-app.lock
+	@touch $@
+
+app: $(APP_READY)  ## the same as a page on 127.0.0.1 (PORT=8501)
+	@$(BIN)/python -m serving.app $(if $(PORT),--port $(PORT))
+
 plan: $(READY)  ## what would run, and why
 	@$(BIN)/python -m flows.train --plan
 
 preset: $(READY)  ## compose DATA=… and MODEL=… into params.yaml
 	@$(BIN)/python -m pipeline.preset $(if $(DATA),data=$(DATA)) $(if $(MODEL),model=$(MODEL))
 
-test: $(READY)  ## the whole test suite
+$(BROWSER_READY): requirements-browser.lock $(APP_READY)
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps -r requirements-browser.lock
+	@touch $@
+
+test: $(BROWSER_READY)  ## the whole test suite
 	@$(BIN)/python -m pytest $(ARGS)
 
 lint: $(READY)  ## ruff and mypy

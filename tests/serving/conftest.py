@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from gpt.peft_format import save_adapter
 from gpt.settings import write_settings
 from gpt.tokenizer import train_encoding
 from gpt.tokenizer_files import save_encoding
+from gpt.tokens import TokenWriter
 
 LABELS = ["ham", "spam", "other"]
 MAX_LENGTH, MAX_NEW_TOKENS, CONTEXT_LENGTH = 12, 6, 64
@@ -65,3 +68,40 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         write_settings(found[name], {"max_length": MAX_LENGTH})
     write_settings(found["assistant"], {"template": "phi3", "max_new_tokens": MAX_NEW_TOKENS})
     return found
+
+
+TASKS = [
+    {"instruction": "What is the plural of cat?", "input": "", "output": "cats", "kind": "plural"},
+    {"instruction": "What is the plural of dog?", "input": "", "output": "dogs", "kind": "plural"},
+    {"instruction": "Who sees the dog?", "input": "The cat sees the dog.", "output": "The cat.", "kind": "who"},
+]
+MESSAGES = [
+    {"label": "spam", "text": "Win a free prize now!"},
+    {"label": "spam", "text": "Call me now!"},
+    {"label": "ham", "text": "The cat sees the dog."},
+]
+
+
+@pytest.fixture(scope="session")
+def workspace(folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository's root as a run leaves it: models/, the tokenizer, and some of data/."""
+    root = tmp_path_factory.mktemp("workspace")
+    places = {
+        "tokenizer": "data/tokenizer",
+        "base": "models/base",
+        "classifier": "models/classifier/pretrained",
+        "adapter": "models/lora",
+        "assistant": "models/assistant/pretrained",
+    }
+    for name, place in places.items():
+        shutil.copytree(folders[name], root / place)
+    write_settings(root / "models/base", {"begins_with_end_of_text": True})
+    for name, rows in (("instructions", TASKS), ("messages", MESSAGES)):
+        (root / "data/samples" / name).mkdir(parents=True)
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        (root / "data/samples" / name / "test.jsonl").write_text(text, encoding="utf-8")
+    encoding = train_encoding([TEXT], 300)
+    with TokenWriter(root / "data/tokens", ("validation",), encoding.n_vocab, encoding.eot_token) as writer:
+        for document in (TEXT, "Too short."):
+            writer.add("validation", "text.txt", encoding.encode_to_numpy(document))
+    return root

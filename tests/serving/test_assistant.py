@@ -56,5 +56,15 @@ def test_a_prompt_that_leaves_no_room_is_refused(assistant: Assistant) -> None:
         assistant.answers([ENTRIES[0], ("§" * room, "")])
 
 
+def test_an_answer_in_pieces_is_the_same_answer(assistant: Assistant) -> None:
+    for entry in ENTRIES:
+        assert "".join(assistant.stream(*entry)) == assistant.answers([entry])[0]
+        drawn = {"temperature": 1.5, "top_k": 20, "seed": 3, "max_new_tokens": 4}
+        assert "".join(assistant.stream(*entry, **drawn)) == assistant.answers([entry], **drawn)[0]
+    assert len(list(assistant.stream(*ENTRIES[0]))) > 1
+    with pytest.raises(ValueError, match="tokens: at most"):
+        assistant.stream("§" * CONTEXT_LENGTH)
+
+
 def test_no_questions_give_no_answers(assistant: Assistant) -> None:
     assert assistant.answers([]) == []
