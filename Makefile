@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := $(CURDIR)/.venv/bin
 READY := .venv/.ready
 APP_READY := .venv/.app-ready
-BROWSER_READY := .venv/.browser-ready
+TEST_READY := .venv/.test-ready
 # PyTorch's CPU builds, for machines without an NVIDIA GPU: the plain package brings gigabytes of CUDA on Linux.
 TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 
@@ -34,7 +34,7 @@ $(READY): requirements.lock
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -r requirements.lock
 	@touch $@
 
-run: $(READY)  ## train: everything that is stale, and nothing else (DATA=book MODEL=small|gpt2-124m compose presets first)
+run: $(READY)  ## train: everything that is stale, and nothing else (DATA=embedded|book MODEL=nano|small|gpt2-124m compose presets first)
 	@$(if $(DATA)$(MODEL),$(BIN)/python -m pipeline.preset $(if $(DATA),data=$(DATA)) $(if $(MODEL),model=$(MODEL)))
 	@$(BIN)/python -m flows.train $(if $(STAGES),--stages $(STAGES)) $(if $(PARALLEL),--parallel $(PARALLEL))
 
@@ -55,14 +55,15 @@ plan: $(READY)  ## what would run, and why
 preset: $(READY)  ## compose DATA=… and MODEL=… into params.yaml
 	@$(BIN)/python -m pipeline.preset $(if $(DATA),data=$(DATA)) $(if $(MODEL),model=$(MODEL))
 
-$(BROWSER_READY): requirements-browser.lock $(APP_READY)
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps -r requirements-browser.lock
+$(TEST_READY): requirements-test.lock $(APP_READY)
+	@echo "Installing what the tests need into .venv"
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps -r requirements-test.lock
 	@touch $@
 
-test: $(BROWSER_READY)  ## the whole test suite
+test: $(TEST_READY)  ## the whole test suite
 	@$(BIN)/python -m pytest $(ARGS)
 
-lint: $(READY)  ## ruff and mypy
+lint: $(TEST_READY)  ## ruff and mypy
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 ui: $(READY)  ## MLflow's and Prefect's pages on 127.0.0.1

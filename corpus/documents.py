@@ -38,7 +38,6 @@ def read_documents(folder: Path, separator: str | None) -> Iterator[Document]:
     """The documents of a folder's files, in sorted order of paths; hidden files are passed over.
 
     A `.txt` file is one document, or several where a line that equals `separator` stands between them; a `.jsonl` file
-    A `.txt` file is one document, or several where a line that equals `separator` stands between them; a `.jsonl` file
     has an object with a "text" a line, and "nats" where its surprisal is known. Line ends are left as they are. Texts
     of nothing but white space are left out.
 
@@ -130,6 +129,7 @@ def _pieces(path: Path, separator: str | None) -> Iterator[str]:
 
 def _json_lines(path: Path) -> Iterator[tuple[str, float | None]]:
     for number, line in enumerate(decoded_lines(path), start=1):
+        line = line.removeprefix("\ufeff") if number == 1 else line  # the byte order mark that some editors put first
         if not line.strip():
             continue
         try:

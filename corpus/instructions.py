@@ -25,13 +25,11 @@ def read_instructions(path: Path) -> list[Entry]:
 
     Raises ValueError with file and entry number (from 1) for what is malformed, and for a file without entries.
     """
-    text = decoded(path)
-    raw = _parsed_lines(path, text) if path.suffix == ".jsonl" else _parsed(path, text)
-    if not isinstance(raw, list):
-        raise ValueError(f"{path} holds a JSON {type(raw).__name__}; it must be a list of entries")
-    if not raw:
+    text = decoded(path).removeprefix("\ufeff")  # some editors put a byte order mark first
+    entries = _lines(path, text) if path.suffix == ".jsonl" else _list(path, text)
+    if not entries:
         raise ValueError(f"{path} holds no entries; each must have an instruction and an output")
-    return [_checked(path, number, entry) for number, entry in enumerate(raw, start=1)]
+    return [_checked(where, entry) for where, entry in entries]
 
 
 def split_instructions(
@@ -182,33 +180,43 @@ def _pair(entry: Entry) -> tuple[str, str]:
     return entry["instruction"], entry.get("input", "")
 
 
-def _parsed(path: Path, text: str) -> object:
+def _list(path: Path, text: str) -> list[tuple[str, object]]:
+    """(place, entry) of a JSON list."""
     try:
-        return json.loads(text)
+        raw = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not JSON: {error}") from None
+    if not isinstance(raw, list):
+        raise ValueError(f"{path} holds {_kind(raw)}; it must be a list of entries")
+    return [(f"{path}, entry {number}", entry) for number, entry in enumerate(raw, start=1)]
 
 
-def _parsed_lines(path: Path, text: str) -> list[object]:
+def _lines(path: Path, text: str) -> list[tuple[str, object]]:
+    """(place, entry) of JSON lines; blank lines don't count."""
     entries = []
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             try:
-                entries.append(json.loads(line))
+                entries.append((f"{path}:{number}", json.loads(line)))
             except (ValueError, RecursionError) as error:
                 raise ValueError(f"{path}:{number}: not JSON ({error})") from None
     return entries
 
 
-def _checked(path: Path, number: int, entry: object) -> Entry:
-    """One entry with its known fields; ValueError that names the entry."""
-    where = f"{path}, entry {number}"
+def _kind(value: object) -> str:
+    """What JSON calls a value."""
+    names = {dict: "an object", list: "a list", str: "a string", bool: "true or false", type(None): "null"}
+    return names.get(type(value), "a number")
+
+
+def _checked(where: str, entry: object) -> Entry:
+    """One entry with its known fields; ValueError that names its place."""
     if not isinstance(entry, dict):
-        raise ValueError(f"{where} is a {type(entry).__name__}; it must be an object with an instruction and an output")
+        raise ValueError(f"{where} is {_kind(entry)}; it must be an object with an instruction and an output")
     for field in FIELDS:
         value = entry.get(field, None if field in ("instruction", "output") else "")
         if not isinstance(value, str):
-            state = "missing" if field not in entry else f"a {type(value).__name__}"
+            state = "missing" if field not in entry else _kind(value)
             raise ValueError(f'{where}: "{field}" is {state}; it must be a string')
         if not value.strip() and field in ("instruction", "output"):
             raise ValueError(f'{where}: "{field}" is empty; it must have text')

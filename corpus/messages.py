@@ -27,6 +27,7 @@ def read_messages(path: Path, labels: Sequence[str] | None, *, book_compatible: 
     rows: list[tuple[str, str]] = []
     for number, line in enumerate(decoded_lines(path), start=1):
         line = line.removesuffix("\n").removesuffix("\r")
+        line = line.removeprefix("\ufeff") if number == 1 else line  # the byte order mark that some editors put first
         if not line.strip():
             continue
         label, tab, text = line.partition("\t")
@@ -71,7 +72,7 @@ def split_messages(
         piece = rows.iloc[start : start + sizes[part]]
         start += sizes[part]
         if piece.empty and getattr(fractions, part) > 0:
-            raise ValueError(f"the {part} part of {len(rows)} messages is empty; give more messages or a larger share")
+            raise ValueError(f"the {part} part of {len(rows)} messages is empty; {_cure(frame, balance)}")
         parts[part] = (piece if book_compatible else _sorted(piece, seed, "message order")).reset_index(drop=True)
     if missing := sorted(set(rows["label"]) - set(parts["train"]["label"])):
         raise ValueError(f"no message labelled {', '.join(missing)} in the training part; give more of them")
@@ -97,6 +98,14 @@ def _stratified_order(frame: pd.DataFrame, seed: int, balance: bool) -> pd.DataF
         rows = rows.head(smallest) if balance else rows
         spread.append(rows.assign(place=[(i + 0.5) / len(rows) for i in range(len(rows))]))
     return pd.concat(spread).sort_values("place", kind="stable")[["label", "text"]]
+
+
+def _cure(frame: pd.DataFrame, balance: bool) -> str:
+    """What helps against an empty part; a balanced sample is as small as its smallest class."""
+    sizes = frame.drop_duplicates("text")["label"].value_counts()
+    if balance and sizes.max() > sizes.min():
+        return f"balance leaves {sizes.min()} of each class, as many as {sizes.idxmin()} has: give more of these"
+    return "give more messages or a larger share"
 
 
 def _sorted(rows: pd.DataFrame, seed: int, purpose: str) -> pd.DataFrame:

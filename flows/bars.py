@@ -1,7 +1,8 @@
 """One live bar for each running stage on a terminal, drawn from the JSON lines that the stages append.
 
 The stages know nothing of it: they write {done, total, unit, fields} a few times a second (pipeline/progress.py) into
-files named by the flow; {said} is printed above the bars. Where no terminal is, nothing is drawn and the stages' own lines are in the log.
+files named by the flow; {said} is printed above the bars. Where no terminal is, nothing is drawn and the stages' own
+lines are in the log.
 """
 
 from __future__ import annotations

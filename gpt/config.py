@@ -35,6 +35,8 @@ class GPTConfig:
     embedding_std: float = 0.02
     """Deviation of fresh token and position embeddings: GPT-2's 0.02, or 1, as the book's model (PyTorch's default) has
     and learns faster with where the head has a matrix of its own."""
+    position_init: str = "normal"
+    """Fresh position embeddings: "normal" draws, as GPT-2's, or "sinusoids" of the same deviation."""
 
     def __post_init__(self) -> None:
         for name in ("vocab_size", "context_length", "emb_dim", "n_heads", "n_layers"):
@@ -45,6 +47,8 @@ class GPTConfig:
             raise ValueError(f"model.dropout is {self.dropout!r}: it must be at least 0 and below 1")
         if not 0.0 < self.embedding_std <= 10.0:
             raise ValueError(f"model.embedding_std is {self.embedding_std!r}: it must be above 0 and at most 10")
+        if self.position_init not in ("normal", "sinusoids"):
+            raise ValueError(f"model.position_init is {self.position_init!r}: it must be normal or sinusoids")
         if self.emb_dim % self.n_heads:
             raise ValueError(
                 f"model.emb_dim is {self.emb_dim}: it must be divisible by model.n_heads, which is {self.n_heads}"

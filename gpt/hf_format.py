@@ -83,6 +83,7 @@ def hf_config(config: GPTConfig, architecture: str) -> dict[str, Any]:
         "tie_word_embeddings": config.tie_embeddings,
         "qkv_bias": config.qkv_bias,
         "embedding_std": config.embedding_std,
+        "position_init": config.position_init,
         "bos_token_id": end,
         "eos_token_id": end,
         "dtype": "float32",
@@ -109,6 +110,7 @@ def config_from_json(settings: Mapping[str, Any], path: Path) -> GPTConfig:
             qkv_bias=settings.get("qkv_bias", True),
             tie_embeddings=settings.get("tie_word_embeddings", True),
             embedding_std=settings.get("embedding_std", 0.02),
+            position_init=settings.get("position_init", "normal"),
         )
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path}: {error}") from error

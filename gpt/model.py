@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from gpt.block import Block
 from gpt.config import GPTConfig
 from gpt.embeddings import Embeddings
+from gpt.initialization import initialize
 from gpt.kv_cache import KVCache
 
 
@@ -66,26 +67,17 @@ class Transformer(nn.Module):
         """How many numbers there are to train, a shared one counted once."""
         return sum(p.numel() for p in self.parameters())
 
-    @torch.no_grad()
-    def initialize(self, generator: torch.Generator | None = None) -> None:
-        """GPT-2's initial weights, drawn from `generator` (on the CPU; None: a new one seeded with 0).
+    def training_operations(self, tokens: int) -> float:
+        """Floating-point operations in the blocks to learn from so many tokens: 6 a parameter and token."""
+        return 6.0 * sum(p.numel() for p in self.blocks.parameters()) * tokens
 
-        Normal with deviation 0.02 (embeddings: `embedding_std`), biases zero; what is added to the residual stream,
-        2 · n_layers times, is smaller by the root of that number, so that the stream's variance does not grow with
-        depth. Nothing on the meta device.
+    def initialize(self, generator: torch.Generator | None = None) -> None:
+        """Fresh weights (`gpt/initialization.py`), drawn from `generator` (on the CPU; None: a new one seeded with 0).
+
+        Nothing on the meta device.
         """
-        if next(self.parameters()).is_meta:
-            return
-        generator = generator if generator is not None else torch.Generator().manual_seed(0)
-        for name, module in self.named_modules():
-            if isinstance(module, nn.Linear | nn.Embedding):
-                on_residual = name.endswith((".projection", ".contract"))
-                deviation = 0.02 / (2 * self.config.n_layers) ** 0.5 if on_residual else 0.02
-                if isinstance(module, nn.Embedding):
-                    deviation = self.config.embedding_std
-                module.weight.normal_(std=deviation, generator=generator)
-            if isinstance(module, nn.Linear) and module.bias is not None:
-                module.bias.zero_()
+        if not next(self.parameters()).is_meta:
+            initialize(self, generator if generator is not None else torch.Generator().manual_seed(0))
 
 
 class GPT(Transformer):

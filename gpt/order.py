@@ -15,6 +15,8 @@ import numpy as np
 
 from gpt.seeds import permutation
 
+GROUP = 50  # batches
+
 
 @dataclass(frozen=True)
 class MixedOrder:
@@ -71,6 +73,35 @@ class MixedOrder:
         """The rows (batch_size,) of batch 0, 1, 2, … of an endless training."""
         epoch, position = divmod(number, self.batches_per_epoch(batch_size))
         return epoch_order(self.seed, epoch, self.sizes, self.counts)[position * batch_size :][:batch_size]
+
+
+@dataclass(frozen=True)
+class ByLength:
+    """An order whose batches hold rows of nearly one length, so that little is padding: of every `GROUP` batches the
+    rows are sorted by length and dealt out anew, then those batches are shuffled. Each row comes as often as before."""
+
+    order: MixedOrder
+    lengths: tuple[int, ...]
+    """One a row."""
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        return self.order.sizes
+
+    def batches_per_epoch(self, batch_size: int) -> int:
+        return self.order.batches_per_epoch(batch_size)
+
+    def batch(self, number: int, batch_size: int) -> np.ndarray:
+        """The rows (batch_size,) of batch 0, 1, 2, … of an endless training."""
+        epoch, position = divmod(number, self.batches_per_epoch(batch_size))
+        group = position // GROUP
+        numbers = range(group * GROUP, min((group + 1) * GROUP, self.batches_per_epoch(batch_size)))
+        begin = number - position
+        rows = np.concatenate([self.order.batch(begin + other, batch_size) for other in numbers])
+        rows = rows[np.argsort(np.array(self.lengths)[rows], kind="stable")].reshape(-1, batch_size)
+        shuffled = permutation(len(rows), self.order.seed, "by length", epoch, group)
+        chosen: np.ndarray = rows[shuffled[position - numbers[0]]]
+        return chosen
 
 
 @lru_cache(maxsize=4)

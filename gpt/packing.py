@@ -37,7 +37,7 @@ def pieces_of(index: np.ndarray, context_length: int) -> np.ndarray:
 
 
 def pack(lengths: Iterable[int], capacity: int, lookahead: int = LOOKAHEAD) -> list[list[int]]:
-    """Which pieces share a row of `capacity` places: the longest that waits, then the longest that still fits, and so on.
+    """Which pieces share a row of `capacity` places: the longest that waits, then always the longest that still fits.
 
     `lookahead` pieces wait at a time, however long the corpus. ValueError for a piece that fits no row.
     """

@@ -38,7 +38,7 @@ import torch
 from torch import Tensor, nn
 
 BFLOAT16_FROM = 2_000_000  # parameters
-COMPILE_FROM = 1e14  # floating-point operations of the whole training: 6 a parameter and token
+COMPILE_FROM = 3e13  # floating-point operations in the blocks in a whole training: 6 a parameter and token
 
 
 @dataclass(frozen=True)
@@ -105,9 +105,9 @@ class Runtime:
 
 
 def choose_runtime(
-    device: str, precision: str, compile: str, threads: int, total_tokens: int, n_parameters: int
+    device: str, precision: str, compile: str, threads: int, operations: float, n_parameters: int
 ) -> Runtime:
-    """device auto|cpu|cuda|mps, precision auto|float32|bfloat16, compile auto|on|off, and the training's size.
+    """device auto|cpu|cuda|mps, precision auto|float32|bfloat16, compile auto|on|off, and how much there is to compute.
 
     ValueError for other words, or a device that this machine lacks.
     """
@@ -122,7 +122,7 @@ def choose_runtime(
         raise ValueError(f"runtime.threads is {threads}: it must be at least 1")
     place, why_device = choose_device(device)
     dtype, why_dtype = choose_precision(precision, place, n_parameters)
-    compiles, why_compile = choose_compile(compile, place, total_tokens, n_parameters)
+    compiles, why_compile = choose_compile(compile, place, operations)
     return Runtime(place, dtype, compiles, threads, f"{why_device}; {why_dtype}; {why_compile}")
 
 
@@ -151,7 +151,7 @@ def choose_precision(wanted: str, device: str, n_parameters: int) -> tuple[str, 
     return "bfloat16", "bfloat16: the processor has units for it"
 
 
-def choose_compile(wanted: str, device: str, total_tokens: int, n_parameters: int) -> tuple[bool, str]:
+def choose_compile(wanted: str, device: str, operations: float) -> tuple[bool, str]:
     if wanted == "off":
         return False, "eager: chosen"
     if device == "mps":
@@ -161,7 +161,6 @@ def choose_compile(wanted: str, device: str, total_tokens: int, n_parameters: in
         return False, f"eager: compiling needs {lacking}, which is not here"
     if wanted == "on":
         return True, "compiled: chosen"
-    operations = 6 * n_parameters * total_tokens
     if operations < COMPILE_FROM:
         return False, f"eager: compiling pays from {COMPILE_FROM:.0e} operations, these are {operations:.0e}"
     return True, f"compiled: {operations:.0e} operations earn the compiler's time back"

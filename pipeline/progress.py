@@ -1,8 +1,8 @@
 """How far a stage is, three ways: a bar on a terminal, JSON lines for the flow, plain lines for a log.
 
-With SCRIPTORIUM_PROGRESS the stage appends lines to that file, and the flow draws them: {stage, label, done, total, unit,
-seconds, left, fields} at most four a second, and {said} for a text worth reading, such as a sample. `left` (seconds) is
-extrapolated; null until something is done.
+With SCRIPTORIUM_PROGRESS the stage appends lines to that file, and the flow draws them: {stage, label, done, total,
+unit, seconds, left, fields} at most four a second, and {said} for a text worth reading, such as a sample. `left`
+(seconds) is extrapolated; null until something is done.
 """
 
 from __future__ import annotations

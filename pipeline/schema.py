@@ -10,9 +10,6 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-OpenFraction = Annotated[float, Field(gt=0.0, lt=1.0)]
-Count = Annotated[int, Field(ge=1)]
 Variant = Literal["pretrained", "random"]
 ClassifierVariant = Literal["pretrained", "random", "full"]
 
@@ -44,6 +41,9 @@ class Model(Section):
     embedding_std: Annotated[
         float,
         described("deviation of fresh embeddings: 0.02 (GPT-2) or 1 (the book, untied)", gt=0.0, le=10.0),
+    ]
+    position_init: Annotated[
+        Literal["normal", "sinusoids"], described("fresh position embeddings; sinusoids learn to copy sooner")
     ]
     qkv_bias: Annotated[bool, described("biases on queries, keys and values (GPT-2's public weights have them)")]
     tie_embeddings: Annotated[bool, described("output head shares the token embedding's weights")]
@@ -159,8 +159,8 @@ class MessageSplit(Section):
     labels: Annotated[
         list[Annotated[str, Field(min_length=1)]], Field(min_length=2, description="classes, in the head's order")
     ]
-    train_fraction: OpenFraction
-    validation_fraction: OpenFraction
+    train_fraction: Annotated[float, described("share for training", gt=0.0, lt=1.0)]
+    validation_fraction: Annotated[float, described("share for validation; the rest is for the test", gt=0.0, lt=1.0)]
     balance: Annotated[bool, described("undersample every class to the smallest one's size")]
     book_compatible: Annotated[bool, described("the published sample: merged lines and duplicates kept")]
 
@@ -174,8 +174,8 @@ class InstructionSplit(Section):
         Literal["file", "shuffled", "given"],
         described("file: train, then test, then validation, as the book; given: each entry's own, without fractions"),
     ]
-    train_fraction: OpenFraction
-    validation_fraction: OpenFraction
+    train_fraction: Annotated[float, described("share for training", gt=0.0, lt=1.0)]
+    validation_fraction: Annotated[float, described("share for validation; the rest is for the test", gt=0.0, lt=1.0)]
     drop_leaks: Annotated[bool, described("drop held-out entries whose (instruction, input) stands in an earlier part")]
 
     @model_validator(mode="after")
@@ -202,9 +202,7 @@ class Training(Section):
     epochs: Annotated[int, described("passes over the training rows", ge=1, le=100_000)]
     batch_size: Annotated[int, described("rows per micro-batch", ge=1, le=65_536)]
     accumulation_steps: Annotated[int, described("micro-batches per optimizer step", ge=1, le=65_536)]
-    optimizer: Annotated[
-        Literal["adamw", "muon"], described("muon: for the blocks' matrices, AdamW for the rest")
-    ]
+    optimizer: Annotated[Literal["adamw", "muon"], described("muon: for the blocks' matrices, AdamW for the rest")]
     learning_rate: Annotated[float, described("the peak", gt=0.0, le=1.0)]
     min_learning_rate: Annotated[
         float, described("where the cosine decay ends; equal to learning_rate: constant", ge=0.0, le=1.0)
@@ -266,7 +264,9 @@ class Classify(Training):
 
 
 class Instruct(Training):
-    template: Annotated[Literal["alpaca", "phi3"], described("how instruction, input and answer are laid out")]
+    template: Annotated[
+        Literal["alpaca", "phi3", "dialogue"], described("how instruction, input and answer are laid out")
+    ]
     mask_prompt: Annotated[bool, described("leave the prompt's tokens out of the loss")]
     tuning: Annotated[Literal["full", "lora"], described("all weights, or adapters that are merged at the end")]
     lora_rank: Annotated[int, described("r of every adapter, with tuning: lora", ge=1, le=4096)]

@@ -22,7 +22,7 @@ def text_pieces(tokens: Iterable[int], encoding: tiktoken.Encoding) -> Iterator[
 
 def answer_pieces(pieces: Iterable[str], template: str) -> Iterator[str]:
     """Joined, they are `extract_answer` of the joined `pieces`; held back is only what may turn out to be cut away."""
-    marks = (END_OF_TEXT, TEMPLATES[template].user.strip(), TEMPLATES[template].answer.strip())
+    marks = (END_OF_TEXT, TEMPLATES[template].answer.strip(), *TEMPLATES[template].turns)
     written, shown = "", 0
     for piece in pieces:
         written += piece

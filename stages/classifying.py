@@ -67,13 +67,15 @@ def train_classifier(
 ) -> TrainResult:
     """Cross-entropy on the last real token's logits; validation loss and accuracy at every evaluation."""
     part, validation = data.parts["train"], data.parts["validation"]
-    order = order_of(stage, "messages", len(part.rows))
+    order = order_of(stage, "messages", [len(row) for row in part.rows])
     total_steps = steps_of(params, order)
     runtime = runtime_of(stage, model, total_steps * tokens_per_step(params, data.max_length))
 
+    width = data.max_length if runtime.compile else None  # compiled for one shape, or as wide as its longest row
+
     def batch(step: int, micro: int) -> tuple[torch.Tensor, ...]:
         chosen = rows_at(params, order, step, micro)
-        tokens, lengths = pad_rows([part.rows[row] for row in chosen], data.pad_id, data.max_length)
+        tokens, lengths = pad_rows([part.rows[row] for row in chosen], data.pad_id, width)
         return tokens, lengths, part.classes[chosen.tolist()]
 
     def evaluate(module: nn.Module) -> dict[str, float]:

@@ -18,6 +18,7 @@ from pipeline.files import write_json
 from pipeline.schema import WORLD_FILES, World
 from pipeline.stage import Stage, run
 
+ORIGINS = {"cache": "the cache", "mirror": "the mirror", "source": "its source", "own": "data/own"}
 KINDS = ("text", "messages", "instructions", "vocabulary", "weights")
 
 
@@ -65,7 +66,7 @@ def main(stage: Stage) -> None:
                 max_bytes=params.max_megabytes * 10**6,
                 progress=show,
             )
-            print(f"{kind}/{fetched.name}: {fetched.bytes:,} bytes, from the {fetched.origin}", flush=True)
+            print(f"{kind}/{fetched.name}: {fetched.bytes:,} bytes, from {ORIGINS[fetched.origin]}", flush=True)
             stage.log_dataset(f"{kind}/{fetched.name}", folders[kind] / fetched.name, "download")
             files, size = files + 1, size + fetched.bytes
             progress.advance()

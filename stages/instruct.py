@@ -71,12 +71,11 @@ def train_assistant(
 ) -> TrainResult:
     params = stage.params.instruct
     limit = params.max_length or model.config.context_length
-    order = order_of(stage, "instructions", len(rows["train"]))
+    order = order_of(stage, "instructions", [len(prompt) + len(answer) for prompt, answer in rows["train"]])
     total_steps = steps_of(params, order)
-    # Few widths: each costs the compiler one more pass, and padding costs arithmetic.
-    longest = max(len(prompt) + len(answer) for part in rows.values() for prompt, answer in part)
-    buckets = buckets_up_to(min(limit, longest))
-    runtime = runtime_of(stage, model, total_steps * tokens_per_step(params, buckets[-1]))
+    longest = min(limit, max(len(prompt) + len(answer) for part in rows.values() for prompt, answer in part))
+    runtime = runtime_of(stage, model, total_steps * tokens_per_step(params, longest))
+    buckets = buckets_up_to(longest) if runtime.compile else None  # few widths: each costs the compiler one more pass
 
     def collate(chosen: Rows) -> tuple[torch.Tensor, ...]:
         end = encoding.eot_token

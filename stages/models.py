@@ -31,7 +31,7 @@ def runtime_of(stage: Stage, model: Transformer, total_tokens: int = 0) -> Runti
         options.precision,
         options.compile,
         options.threads,
-        total_tokens,
+        model.training_operations(total_tokens),
         model.n_parameters,
     )
 

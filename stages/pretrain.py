@@ -40,7 +40,9 @@ def build_model(stage: Stage, vocab_size: int) -> GPT:
     if init == "scratch":
         return GPT(config, generator=generator(stage.params.seed, "weights"))
     model = load_gpt2(WEIGHTS / init, dropout=shape.dropout)
-    if replace(model.config, embedding_std=config.embedding_std) != config:
+    # how weights began is no matter any more
+    began = replace(model.config, embedding_std=config.embedding_std, position_init=config.position_init)
+    if began != config:
         raise ValueError(f"{WEIGHTS / init} has the shape {model.config}: params.yaml and the tokenizer say {config}")
     return model
 

@@ -85,7 +85,7 @@ def packed(part: str, context_length: int) -> Rows:
         sizes.append(len(rows))
     all_places = np.concatenate(places)
     facts = {
-        "documents_cut": len(all_places) - len(index),
+        "documents_cut": int((index[:, 1] >= context_length).sum()),
         "fill": float(all_places[:, 2].sum() / max(1, sum(sizes) * context_length)),
     }
     return Rows(all_places, tuple(sizes), facts)

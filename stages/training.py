@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,20 +11,23 @@ from torch import nn
 
 from gpt.heads import n_trainable
 from gpt.model import Transformer
-from gpt.order import MixedOrder
+from gpt.order import ByLength, MixedOrder
 from gpt.runtime import Runtime
 from gpt.seeds import derive
 from gpt.train import Batch, Loss, TrainResult, TrainSettings, train
 from pipeline import schema
 from pipeline.stage import Stage
 
-
-def order_of(stage: Stage, name: str, rows: int) -> MixedOrder:
-    """The training rows in a new order every epoch; a pure function of (seed, epoch, position)."""
-    return MixedOrder(derive(stage.params.seed, name), (rows,))
+Order = MixedOrder | ByLength
 
 
-def steps_of(params: schema.Training, order: MixedOrder) -> int:
+def order_of(stage: Stage, name: str, lengths: Sequence[int]) -> ByLength:
+    """The training rows in a new order every epoch, those of a batch alike in length; a pure function of (seed, epoch,
+    position)."""
+    return ByLength(MixedOrder(derive(stage.params.seed, name), (len(lengths),)), tuple(lengths))
+
+
+def steps_of(params: schema.Training, order: Order) -> int:
     """Optimizer steps of all epochs; an epoch's last, incomplete batch is left out, as the book's loaders do."""
     steps = params.epochs * order.batches_per_epoch(params.batch_size) // params.accumulation_steps
     if not steps:
@@ -40,7 +43,7 @@ def tokens_per_step(params: schema.Training, row_length: int) -> int:
     return params.batch_size * params.accumulation_steps * row_length
 
 
-def rows_at(params: schema.Training, order: MixedOrder, step: int, micro: int) -> np.ndarray:
+def rows_at(params: schema.Training, order: Order, step: int, micro: int) -> np.ndarray:
     """The rows of one micro-batch."""
     return order.batch(step * params.accumulation_steps + micro, params.batch_size)
 

@@ -121,7 +121,9 @@ def test_the_embedded_corpus_is_measured_against_its_floor_and_its_new_combinati
     assert read(folder, "sample")["validation_documents_cut"] == 0
     assert base["loss_over_floor"] == pytest.approx(base["whole_validation_loss"] / base["entropy_floor"])
     assert 0.1 < base["entropy_floor"] < base["whole_validation_loss"] < base["first_validation_loss"]
-    assert scores["language"]["pretrained"]["validation"]["loss"] == pytest.approx(base["whole_validation_loss"], rel=1e-4)
+    assert scores["language"]["pretrained"]["validation"]["loss"] == pytest.approx(
+        base["whole_validation_loss"], rel=1e-4
+    )
     assert scores["language"]["pretrained"]["validation"]["floor"] == base["entropy_floor"]
     assert {"validation", "test", "combinations"} <= set(scores["instruct"]["pretrained"])
     assert json.loads((folder / "models/base/scriptorium.json").read_text()) == {"begins_with_end_of_text": True}

@@ -47,7 +47,7 @@ CHANGES: dict[str, Any] = {
     "runtime.precision": "float32",
     "runtime.compile": "off",
     "model": {"context_length": 64, "emb_dim": 16, "n_heads": 2, "n_layers": 1, "dropout": 0.1,
-              "embedding_std": 0.02, "qkv_bias": True, "tie_embeddings": True},
+              "embedding_std": 0.02, "position_init": "normal", "qkv_bias": True, "tie_embeddings": True},
     "download.text": [{"name": "text.txt", "url": "data/own/text.txt", "sha256": None, "member": None}],
     "download.messages": [{"name": "messages.tsv", "url": "data/own/messages.tsv", "sha256": None, "member": None}],
     "download.instructions": [{"name": "i.json", "url": "data/own/instructions.json", "sha256": None, "member": None}],

@@ -173,7 +173,7 @@ def questions(page: Page) -> None:
     for _ in range(_ASKED[page["n"]]):
         question, answer = page.choices.pick(table, asked)
         asked.append((question, answer))
-        page.end_line().let(question=question, answer=answer[0].upper() + answer[1:]).write('"{question}" "{answer}."')
+        page.end_line().let(question=question, answer=answer).write('"{question}" Answer: {answer}.')
 
 
 def coins(n: int) -> str:

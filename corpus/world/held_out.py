@@ -16,8 +16,8 @@ from corpus.world.lexicon import ADJECTIVES, DEEDS, DOINGS, NOUNS, Adjective, No
 from corpus.world.people import PLACES, Place
 
 KINDS = (
-    "plural", "past tense", "opposite", "category", "sorting", "counting", "first word", "last word", "passive", "who",
-    "where", "what", "yes or no", "arithmetic", "completion",
+    "plural", "past tense", "opposite", "category", "sorting", "counting", "first word", "last word", "passive",
+    "facts", "yes or no", "arithmetic", "completion",
 )  # fmt: skip
 SHARE = 5  # every fifth word is held out from a kind, and a word from every fifth kind
 

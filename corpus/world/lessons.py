@@ -1,7 +1,10 @@
 """Lessons: a teacher asks about words and numbers, a pupil answers. Each question has one right answer.
 
-What is asked here (plurals, past tenses, opposites, kinds of things, sums, orders) is what the instructions ask for
-later in other words, about words held out from them.
+A word in an answer is written as it is within a text: in lower case, with a blank before it. So it is the same token
+there as in the question, and what a model has to learn about copying is where from, not how each word looks with a
+capital. To repeat a list is the plainest of all lessons: it teaches to copy, which finding an answer in a text takes,
+too. What is asked here (plurals, past tenses, opposites, kinds of things, sums, orders) is what the instructions ask
+for later in other words, about words held out from them.
 """
 
 from __future__ import annotations
@@ -36,67 +39,72 @@ Asked = Callable[[Page], None]
 
 _PLURAL = Table(
     [
-        '"What is the plural of {noun}?" "{noun.Plural}."',
-        '"Give the plural of the word {noun}." "{noun.Plural}."',
-        '"One {noun}, and more than one?" "Two {noun.plural}."',
-        '"Here is {noun.a}. Here are many …?" "Many {noun.plural}."',
+        '"What is the plural of {noun}?" Answer: {noun.plural}.',
+        '"Give the plural of the word {noun}." Answer: {noun.plural}.',
+        '"One {noun}, and more than one?" Answer: two {noun.plural}.',
+        '"Here is {noun.a}. Here are many …?" Answer: many {noun.plural}.',
     ]
 )
 _PAST = Table(
     [
-        '"What is the past tense of {verb}?" "{verb.Past}."',
-        '"Give the past tense of the word {verb}." "{verb.Past}."',
-        '"Today I {verb}, and yesterday?" "Yesterday I {verb.past}."',
+        '"What is the past tense of {verb}?" Answer: {verb.past}.',
+        '"Give the past tense of the word {verb}." Answer: {verb.past}.',
+        '"Today I {verb}, and yesterday?" Answer: yesterday I {verb.past}.',
     ]
 )
 _OPPOSITE = Table(
     [
-        '"What is the opposite of {adjective}?" "{adjective.Opposite}."',
-        '"Give the opposite of the word {adjective}." "{adjective.Opposite}."',
-        '"If it is not {adjective}, what is it?" "Then it is {adjective.opposite}."',
+        '"What is the opposite of {adjective}?" Answer: {adjective.opposite}.',
+        '"Give the opposite of the word {adjective}." Answer: {adjective.opposite}.',
+        '"If it is not {adjective}, what is it?" Answer: then it is {adjective.opposite}.',
     ]
 )
 _CATEGORY = Table(
     [
-        '"What kind of thing is {noun.a}?" "{category}."',
-        '"Name the category of the word {noun}." "{category}."',
-        '"Is {noun.a} {wrong}?" "No, it is {noun.a_category}."',
-        '"Is {noun.a} {noun.a_category}?" "Yes, it is {noun.a_category}."',
+        '"What kind of thing is {noun.a}?" Answer: {category}.',
+        '"Name the category of the word {noun}." Answer: {category}.',
+        '"Is {noun.a} {wrong}?" Answer: no, it is {noun.a_category}.',
+        '"Is {noun.a} {noun.a_category}?" Answer: yes, it is {noun.a_category}.',
     ]
 )
 _SUM = Table(
     [
-        '"How much is {a} plus {b}?" "{Sum}."',
-        '"Add {a} {noun.plural} and {b} {noun.plural}." "{Sum} {noun.plural}."',
-        '"How many are {a} and {b} together?" "{Sum}."',
+        '"How much is {a} plus {b}?" Answer: {sum}.',
+        '"Add {a} {noun.plural} and {b} {noun.plural}." Answer: {sum} {noun.plural}.',
+        '"How many are {a} and {b} together?" Answer: {sum}.',
     ]
 )
 _DIFFERENCE = Table(
     [
-        '"How much is {sum} minus {a}?" "{B}."',
-        '"Take {a} away from {sum} {noun.plural}. How many are left?" "{B}."',
+        '"How much is {sum} minus {a}?" Answer: {b}.',
+        '"Take {a} away from {sum} {noun.plural}. How many are left?" Answer: {b}.',
     ]
 )
 _NEXT = Table(
     [
-        '"What comes next: {chain}?" "{Next}."',
-        '"Complete the list: {chain}." "{Next}."',
+        '"What comes next: {chain}?" Answer: {next}.',
+        '"Complete the list: {chain}." Answer: {next}.',
     ]
 )
-_NEXT_THING = Table(['"Complete the list: {chain}." "{Next}."', '"Which comes after {chain}?" "{Next}."'])
+_NEXT_THING = Table(['"Complete the list: {chain}." Answer: {next}.', '"Which comes after {chain}?" Answer: {next}.'])
 _SORT = Table(
     [
-        '"Sort these words by the alphabet: {list}." "{Sorted}."',
-        '"Put in the order of the alphabet: {list}." "{Sorted}."',
+        '"Sort these words by the alphabet: {list}." Answer: {sorted}.',
+        '"Put in the order of the alphabet: {list}." Answer: {sorted}.',
     ]
 )
-_COUNT = Table(['"Count the words: {list}." "{Count}."', '"How many words are these: {list}?" "{Count}."'])
-_FIRST = Table(['"What is the first word of: {list}?" "{First}."', '"Which word comes first: {list}?" "{First}."'])
-_LAST = Table(['"What is the last word of: {list}?" "{Last}."', '"Which word comes last: {list}?" "{Last}."'])
+_COUNT = Table(['"Count the words: {list}." Answer: {count}.', '"How many words are these: {list}?" Answer: {count}.'])
+_FIRST = Table(
+    ['"What is the first word of: {list}?" Answer: {first}.', '"Which word comes first: {list}?" Answer: {first}.']
+)
+_LAST = Table(
+    ['"What is the last word of: {list}?" Answer: {last}.', '"Which word comes last: {list}?" Answer: {last}.']
+)
+_ECHO = Table(['"Say after me: {list}." Answer: {echo}.', '"Repeat the words {list}." Answer: {echo}.'])
 _PASSIVE = Table(
     [
-        '"Turn the sentence around: {who} {verb.past} the {thing}." "The {thing} was {verb.participle} by {who}."',
-        '"Say it in the passive: {who} {verb.past} the {thing}." "The {thing} was {verb.participle} by {who}."',
+        '"Turn the sentence around: {who} {verb.past} the {thing}." Answer: {passive}.',
+        '"Say it in the passive: {who} {verb.past} the {thing}." Answer: {passive}.',
     ]
 )
 _ARTICLED = {category: f"{'an' if category[0] in 'aeiou' else 'a'} {category}" for category in
@@ -119,7 +127,7 @@ def _opposite(page: Page) -> None:
 def _category(page: Page) -> None:
     page.let(
         noun=CLASSIFIED_TABLE,
-        category=lambda page: sentence_case(page["noun"].a_category),
+        category=lambda page: page["noun"].a_category,
         wrong=lambda page: _ARTICLED[page.choices.pick(_CATEGORIES, {page["noun"].category})],
     ).write(_CATEGORY)
 
@@ -133,14 +141,13 @@ def _difference(page: Page) -> None:
 
 
 def numbers(page: Page) -> Page:
-    """Slots {a}, {b} and {sum} (and Sum, B) in words, a + b = sum <= 10, and a {noun} to count."""
+    """Slots {a}, {b} and {sum} in words, a + b = sum <= 10, and a {noun} to count."""
 
     def part(i: int) -> Callable[[Page], str]:
         return lambda page: NUMBERS[(*page["sum_of"], sum(page["sum_of"]))[i]]
 
     return page.let(
         sum_of=SUMS, noun=NOUN_TABLE, a=part(0), b=part(1), sum=part(2),
-        Sum=lambda page: page["sum"].capitalize(), B=lambda page: page["b"].capitalize(),
     )  # fmt: skip
 
 
@@ -148,7 +155,7 @@ def _next(page: Page) -> None:
     page.let(
         whole=CHAINS,
         chain=lambda page: ", ".join(page["whole"][:3]),
-        Next=lambda page: sentence_case(page["whole"][3]),
+        next=lambda page: page["whole"][3],
     ).write(_NEXT)
 
 
@@ -160,7 +167,7 @@ def _next_thing(page: Page) -> None:
         noun=NOUN_TABLE,
         start=_STARTS,
         chain=Told(_three),
-        Next=lambda page: sentence_case(page["noun"].many(page["start"] + 3)),
+        next=lambda page: page["noun"].many(page["start"] + 3),
     ).write(_NEXT_THING)
 
 
@@ -179,21 +186,21 @@ def _list(fewest: int, most: int) -> Told:
             nouns.append(page.choices.pick(NOUN_TABLE, nouns))
             page.emit(nouns[-1].word)
         page.let(
-            Sorted=sentence_case(", ".join(noun.word for noun in alphabetical(nouns))),
-            Count=NUMBERS[len(nouns)].capitalize(),
-            First=nouns[0].Word,
-            Last=nouns[-1].Word,
+            sorted=", ".join(noun.word for noun in alphabetical(nouns)),
+            count=NUMBERS[len(nouns)],
+            first=nouns[0].word,
+            last=nouns[-1].word,
+            echo=", ".join(noun.word for noun in nouns),
         )
 
     return Told(tell)
 
 
 def _passive(page: Page) -> None:
-    page.let(who=person, verb=DEED_TABLE, thing=PORTABLE_TABLE).write(_PASSIVE)
+    def turned(page: Page) -> str:
+        return page.filled("the {thing} was {verb.participle} by {who}")
 
-
-def sentence_case(text: str) -> str:
-    return text[0].upper() + text[1:]
+    page.let(who=person, verb=DEED_TABLE, thing=PORTABLE_TABLE, passive=turned).write(_PASSIVE)
 
 
 def _over(table: Table[str], fewest: int, most: int) -> Asked:
@@ -207,8 +214,8 @@ def _over(table: Table[str], fewest: int, most: int) -> Asked:
 
 EXERCISES: Table[Asked] = Table(
     [_plural, _past, _opposite, _category, _sum, _difference, _next, _next_thing, _over(_SORT, 2, 3),
-     _over(_COUNT, 2, 4), _over(_FIRST, 2, 4), _over(_LAST, 2, 4), _passive],
-    [3, 2, 3, 3, 2, 2, 1, 1, 2, 1, 1, 1, 2],
+     _over(_COUNT, 2, 4), _over(_FIRST, 2, 4), _over(_LAST, 2, 4), _over(_ECHO, 3, 7), _passive],
+    [3, 2, 3, 3, 2, 2, 1, 1, 3, 1, 2, 2, 5, 2],
 )  # fmt: skip
 _DAYS = Table(DAYS)
 _OPENINGS = Table(

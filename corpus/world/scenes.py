@@ -28,7 +28,6 @@ SIGHTS = Table(
 class Question:
     """A question about one slot-bundle of a scene, its answer, and the slot of the word it turns on."""
 
-    kind: str
     question: str
     answer: str
     about: str
@@ -36,22 +35,22 @@ class Question:
 
 # {who}, {place}, {thing}, {colour} are those of the person asked about
 QUESTIONS = [
-    Question("who", "Who had the {thing}?", "{who}", "thing"),
-    Question("who", "Who was {place.at}?", "{who}", "place"),
-    Question("where", "Where was {who}?", "{place.at}", "place"),
-    Question("where", "Where was the {thing}?", "{place.at}", "thing"),
-    Question("what", "What did {who} have?", "{colour.a} {thing}", "thing"),
-    Question("what", "What colour was the {thing}?", "{colour}", "thing"),
-    Question("what", "What was {colour}?", "the {thing}", "thing"),
+    Question("Who had the {thing}?", "{who}", "thing"),
+    Question("Who was {place.at}?", "{who}", "place"),
+    Question("Where was {who}?", "{place.at}", "place"),
+    Question("Where was the {thing}?", "{place.at}", "thing"),
+    Question("What did {who} have?", "{colour.a} {thing}", "thing"),
+    Question("What colour was the {thing}?", "{colour}", "thing"),
+    Question("What was {colour}?", "the {thing}", "thing"),
 ]
 # {other…} are another person's
 CHECKS = [
-    Question("yes or no", "Was {who} {place.at}?", "yes", "place"),
-    Question("yes or no", "Was {who} {otherplace.at}?", "no", "otherplace"),
-    Question("yes or no", "Did {who} have the {thing}?", "yes", "thing"),
-    Question("yes or no", "Did {who} have the {otherthing}?", "no", "otherthing"),
-    Question("yes or no", "Was the {thing} {colour}?", "yes", "thing"),
-    Question("yes or no", "Was the {thing} {othercolour}?", "no", "thing"),
+    Question("Was {who} {place.at}?", "yes", "place"),
+    Question("Was {who} {otherplace.at}?", "no", "otherplace"),
+    Question("Did {who} have the {thing}?", "yes", "thing"),
+    Question("Did {who} have the {otherthing}?", "no", "otherthing"),
+    Question("Was the {thing} {colour}?", "yes", "thing"),
+    Question("Was the {thing} {othercolour}?", "no", "thing"),
 ]
 PARTS = ("who", "place", "colour", "thing")
 
@@ -126,5 +125,4 @@ def scene(page: Page) -> None:
 def ask(page: Page, question: Question, number: int, other: int) -> None:
     turn_to(page, number, other)
     answer = page.filled(question.answer)
-    page.end_line().let(question=page.filled(question.question), answer=answer[0].upper() + answer[1:])
-    page.write('"{question}" "{answer}."')
+    page.end_line().let(question=page.filled(question.question), answer=answer).write('"{question}" Answer: {answer}.')

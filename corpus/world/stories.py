@@ -20,7 +20,7 @@ from corpus.world.page import Page
 from corpus.world.scenes import scene
 from corpus.world.tales import tale
 
-KINDS: Table[Callable[[Page], None]] = Table([tale, lesson, scene, letter], [4, 3, 2, 1])
+KINDS: Table[Callable[[Page], None]] = Table([tale, lesson, scene, letter], [4, 4, 2, 1])
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The fifteen kinds of tasks: for each, a function that draws an instruction, its input and its one right answer.
+"""The thirteen kinds of tasks: for each, a function that draws an instruction, its input and its one right answer.
 
 They ask about the words and scenes of the stories, in words that the lessons there use, too.
 """
@@ -11,7 +11,7 @@ from typing import Any
 
 from corpus.world.choices import Table
 from corpus.world.held_out import KINDS, Draw
-from corpus.world.lessons import CHAINS, SUMS, sentence_case
+from corpus.world.lessons import CHAINS, SUMS
 from corpus.world.lexicon import (
     ADJECTIVES,
     CLASSIFIED,
@@ -54,7 +54,7 @@ def _forms(
     draw: Draw, words: Sequence[Any], form: Callable[[Any], str], one: Sequence[str], many: Sequence[str]
 ) -> Task:
     found, instruction, given = _about_words(draw, words, one, many)
-    answer = sentence_case(", ".join(form(word) for word in found)) + "."
+    answer = ", ".join(form(word) for word in found) + "."
     return Task(instruction, given, answer, (draw.kind, *(word.word for word in found)))
 
 
@@ -110,7 +110,7 @@ def sorting(draw: Draw) -> Task:
          "Sort the words by the alphabet."),
         NOUNS,
     )  # fmt: skip
-    answer = sentence_case(", ".join(noun.word for noun in alphabetical(nouns))) + "."
+    answer = ", ".join(noun.word for noun in alphabetical(nouns)) + "."
     return Task(instruction, given, answer, (draw.kind, *(noun.word for noun in nouns)))
 
 
@@ -120,7 +120,7 @@ def counting(draw: Draw) -> Task:
         ("Count the words: {}.", "How many words are these: {}?", "How many words are there?", "Count the words."),
         _ALL,
     )  # fmt: skip
-    answer = NUMBERS[len(words)].capitalize() + "."
+    answer = NUMBERS[len(words)] + "."
     return Task(instruction, given, answer, (draw.kind, *(word.word for word in words)))
 
 
@@ -148,18 +148,18 @@ def first_word(draw: Draw) -> Task:
     words, instruction, given = _list(
         draw, draw.of(2, 3, 4), ("What is the first word of: {}?", "Which word comes first: {}?"), _ALL, key_at=0
     )
-    return Task(instruction, given, f"{sentence_case(words[0].word)}.", (draw.kind, *(word.word for word in words)))
+    return Task(instruction, given, f"{words[0].word}.", (draw.kind, *(word.word for word in words)))
 
 
 def last_word(draw: Draw) -> Task:
     if draw.of(True, False):
         text, last = _sentence(draw)
         asked = draw.of("What is the last word of the sentence?", "Which word comes last?", "Give the last word.")
-        return Task(asked, text, f"{sentence_case(last)}.", (text,))
+        return Task(asked, text, f"{last}.", (text,))
     words, instruction, given = _list(
         draw, draw.of(2, 3, 4), ("What is the last word of: {}?", "Which word comes last: {}?"), _ALL, key_at=-1
     )
-    return Task(instruction, given, f"{sentence_case(words[-1].word)}.", (draw.kind, *(word.word for word in words)))
+    return Task(instruction, given, f"{words[-1].word}.", (draw.kind, *(word.word for word in words)))
 
 
 def passive(draw: Draw) -> Task:
@@ -170,7 +170,7 @@ def passive(draw: Draw) -> Task:
     text = f"{who} {verb.past} the {thing.word}."
     asked = draw.of(f"Turn the sentence around: {text}", f"Say it in the passive: {text}", "Say it in the passive.",
                     "Turn the sentence around.")  # fmt: skip
-    return Task(asked, "" if text in asked else text, f"The {thing.word} was {verb.participle} by {who}.", (text,))
+    return Task(asked, "" if text in asked else text, f"the {thing.word} was {verb.participle} by {who}.", (text,))
 
 
 def _answer(draw: Draw, questions: Sequence[Question]) -> Task:
@@ -194,23 +194,15 @@ def _answer(draw: Draw, questions: Sequence[Question]) -> Task:
     page.let(**{f"other{part}": slots[part][other] for part in PARTS})
     text = " ".join(sentences)
     asked = draw.of("{}", "Read the text. {}", "Answer from the text. {}").format(page.filled(question.question))
-    return Task(asked, text, sentence_case(page.filled(question.answer)) + ".", (text,))
+    return Task(asked, text, page.filled(question.answer) + ".", (text,))
 
 
 _ALL = NOUNS + VERBS + ADJECTIVES
 _COLOURS = Table(COLOURS)
 
 
-def who(draw: Draw) -> Task:
-    return _answer(draw, [question for question in QUESTIONS if question.kind == "who"])
-
-
-def where(draw: Draw) -> Task:
-    return _answer(draw, [question for question in QUESTIONS if question.kind == "where"])
-
-
-def what(draw: Draw) -> Task:
-    return _answer(draw, [question for question in QUESTIONS if question.kind == "what"])
+def facts(draw: Draw) -> Task:
+    return _answer(draw, QUESTIONS)
 
 
 def yes_or_no(draw: Draw) -> Task:
@@ -227,7 +219,7 @@ def arithmetic(draw: Draw) -> Task:
         asked = draw.of("Take {a} away from {b}. How many are left?", "How much is {b} minus {a}?")
         terms, result = {"a": noun.many(a), "b": noun.many(a + b)}, b
     unit = (draw.kind, *terms.values(), str(result))
-    return Task(asked.format(**terms), "", sentence_case(noun.many(result)) + ".", unit)
+    return Task(asked.format(**terms), "", noun.many(result) + ".", unit)
 
 
 def completion(draw: Draw) -> Task:
@@ -237,9 +229,9 @@ def completion(draw: Draw) -> Task:
     else:
         start, noun = draw.of(1, 2, 3, 4, 5, 6), draw.key(NOUNS)
         items = tuple(noun.many(start + i) for i in range(4))
-    return Task(asked.format(", ".join(items[:3])), "", sentence_case(items[3]) + ".", (draw.kind, *items))
+    return Task(asked.format(", ".join(items[:3])), "", items[3] + ".", (draw.kind, *items))
 
 
-_FUNCTIONS = (plural, past_tense, opposite, category, sorting, counting, first_word, last_word, passive, who,
-              where, what, yes_or_no, arithmetic, completion)  # fmt: skip
+_FUNCTIONS = (plural, past_tense, opposite, category, sorting, counting, first_word, last_word, passive, facts,
+              yes_or_no, arithmetic, completion)  # fmt: skip
 TASKS: dict[str, Callable[[Draw], Task]] = dict(zip(KINDS, _FUNCTIONS, strict=True))

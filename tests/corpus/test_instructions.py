@@ -41,9 +41,9 @@ def test_known_fields_are_kept(tmp_path: Path) -> None:
     ("data", "words"),
     [
         (b'[{"instruction": "a", "output": "b"}, {"instruction": "a"}]', 'entry 2: "output" is missing'),
-        (b'[{"instruction": 1, "output": "b"}]', 'entry 1: "instruction" is a int; it must be a string'),
+        (b'[{"instruction": 1, "output": "b"}]', 'entry 1: "instruction" is a number; it must be a string'),
         (b'[{"instruction": "a", "output": " "}]', 'entry 1: "output" is empty'),
-        (b'[{"instruction": "a", "input": null, "output": "b"}]', 'entry 1: "input" is a NoneType'),
+        (b'[{"instruction": "a", "input": null, "output": "b"}]', 'entry 1: "input" is null'),
         (b'[{"instruction": "\\udfff", "output": "b"}]', "surrogate"),
         (
             b'[{"instruction": "a", "output": "b", "split": "dev"}]',
@@ -54,8 +54,8 @@ def test_known_fields_are_kept(tmp_path: Path) -> None:
             b'[{"instruction": "a", "output": "b", "combination": 1}]',
             'entry 1: "combination" is 1; it must be true or false',
         ),
-        (b'["a"]', "entry 1 is a str"),
-        (b'{"instruction": "a"}', "holds a JSON dict; it must be a list"),
+        (b'["a"]', "entry 1 is a string"),
+        (b'{"instruction": "a"}', "holds an object; it must be a list"),
         (b"[]", "holds no entries"),
         (b'[{"instruction": "a",]', "is not JSON"),
         (b'[\n"\xff"]', r"instructions\.json:2: byte 0xff at offset 3"),

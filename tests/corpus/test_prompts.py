@@ -24,6 +24,14 @@ def test_phi3_is_short() -> None:
     assert format_prompt({"instruction": "Go."}, "phi3") == "<|user|>\nGo.\n<|assistant|>\n"
 
 
+def test_a_dialogue_reads_like_the_embedded_stories() -> None:
+    asked = {"instruction": "Where was Ada?", "input": "Ada sat in the barn.", "output": "in the barn."}
+    prompt = format_prompt(asked, "dialogue")
+    assert prompt + format_answer(asked, "dialogue") == ' Ada sat in the barn.\n"Where was Ada?" Answer: in the barn.'
+    assert format_prompt(asked | {"input": ""}, "dialogue") == '"Where was Ada?" Answer:'
+    assert extract_answer(' in the barn.\n"Who sat?" Answer: Ada.', "dialogue") == "in the barn."
+
+
 @pytest.mark.parametrize("template", TEMPLATES)
 def test_only_the_answer_is_taken_from_what_was_generated(template: str) -> None:
     answer_mark, user_mark = TEMPLATES[template].answer, TEMPLATES[template].user
@@ -39,14 +47,17 @@ def test_only_the_answer_is_taken_from_what_was_generated(template: str) -> None
     assert extract_answer("", template) == ""
 
 
-@given(st.text().filter(lambda text: "<|" not in text and "###" not in text), st.sampled_from(sorted(TEMPLATES)))
+@given(
+    st.text().filter(lambda text: not any(mark in text for mark in ("<|", "###", '"'))),
+    st.sampled_from(sorted(TEMPLATES)),
+)
 def test_a_learnt_answer_is_found_again(output: str, template: str) -> None:
     assert extract_answer(format_answer(ENTRY | {"output": output}, template), template) == output.strip()
 
 
 def test_an_unknown_template_is_refused() -> None:
     for use in (format_prompt, format_answer):
-        with pytest.raises(ValueError, match="must be one of alpaca, phi3"):
+        with pytest.raises(ValueError, match="must be one of alpaca, dialogue, phi3"):
             use(ENTRY, "chatml")
     with pytest.raises(ValueError, match="template 'chatml' is unknown"):
         extract_answer("a", "chatml")

@@ -8,6 +8,7 @@ from torch import nn
 
 from gpt.config import GPTConfig
 from gpt.model import GPT
+from gpt.muon import Muon, orthogonal
 from gpt.optimizer import adamw, learning_rate_at, optimizer_tensors, optimizers, restore_optimizers
 
 TINY = GPTConfig(vocab_size=11, context_length=8, emb_dim=8, n_heads=2, n_layers=1, dropout=0.0, tie_embeddings=True)
@@ -53,6 +54,32 @@ def test_muon_takes_the_matrices_of_the_blocks_and_nothing_else() -> None:
     assert taken | left == {name for name, _ in GPT(TINY).named_parameters()} and not taken & left
     with pytest.raises(ValueError, match="it must be adamw or muon"):
         optimizers(GPT(TINY), "sgd", 0.1, 0.1, (0.9, 0.95))
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 8), (2, 6, 12), (2, 12, 6)])
+def test_orthogonal_updates_keep_directions_and_even_out_sizes(shape: tuple[int, int, int]) -> None:
+    matrices = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+    found = orthogonal(matrices).float()
+    sizes = torch.linalg.svdvals(found)
+    assert found.shape == matrices.shape and sizes.max() < 1.5 and sizes[:, :-2].min() > 0.5
+    left, _, right = torch.linalg.svd(matrices, full_matrices=False)
+    in_their_frame = left.mT @ found @ right.mT
+    assert (in_their_frame - torch.diag_embed(in_their_frame.diagonal(dim1=1, dim2=2))).abs().max() < 0.1
+
+
+def test_queries_keys_and_values_are_three_matrices() -> None:
+    model = GPT(TINY)
+    qkv = model.blocks[0].attention.qkv.weight
+    before = qkv.detach().clone()
+    qkv.grad = torch.cat([torch.eye(8) * 1e3, torch.eye(8), torch.eye(8) * 1e-2])
+    optimizers(model, "muon", 0.1, 0.0, (0.9, 0.95))[0].step()
+    moved = [part.norm().item() for part in (before - qkv.detach()).chunk(3)]
+    assert max(moved) < 1.01 * min(moved)
+
+
+def test_what_is_no_matrix_is_refused() -> None:
+    with pytest.raises(ValueError, match="Muon is for matrices: bias"):
+        Muon([("bias", nn.Parameter(torch.zeros(3)))], 0.1, 0.0, 0.9)
 
 
 def test_muon_moves_every_direction_alike() -> None:

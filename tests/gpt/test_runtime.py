@@ -11,7 +11,7 @@ from gpt import runtime as rt
 from gpt.loss import next_token_loss
 from gpt.runtime import Runtime, choose_runtime
 
-BIG, LONG = 10**9, 10**6
+BIG, LONG = 10**9, 1e15
 
 
 def choose(**changes: object) -> Runtime:
@@ -20,7 +20,7 @@ def choose(**changes: object) -> Runtime:
         "precision": "auto",
         "compile": "auto",
         "threads": 1,
-        "total_tokens": 1,
+        "operations": 1.0,
         "n_parameters": 1,
     }
     return choose_runtime(**{**plain, **changes})  # type: ignore[arg-type]
@@ -28,21 +28,20 @@ def choose(**changes: object) -> Runtime:
 
 def test_small_or_short_trainings_stay_plain() -> None:
     assert (choose().dtype, choose().compile) == ("float32", False)
-    assert not choose(n_parameters=BIG, total_tokens=10).compile
-    assert not choose(n_parameters=1000, total_tokens=LONG).compile
+    assert not choose(n_parameters=BIG, operations=1e12).compile
 
 
 def test_automatic_choices_follow_the_hardware() -> None:
-    chosen = choose(n_parameters=BIG, total_tokens=LONG)
+    chosen = choose(n_parameters=BIG, operations=LONG)
     assert (chosen.dtype == "bfloat16") == bool(rt.bfloat16_units())
     assert chosen.compile == (not rt.missing_for_compiling())
-    assert chosen == choose(n_parameters=BIG, total_tokens=LONG)
+    assert chosen == choose(n_parameters=BIG, operations=LONG)
 
 
 def test_the_persons_word_counts() -> None:
     assert choose(precision="bfloat16").dtype == "bfloat16"
     assert choose(precision="float32", n_parameters=BIG).dtype == "float32"
-    assert not choose(compile="off", n_parameters=BIG, total_tokens=LONG).compile
+    assert not choose(compile="off", n_parameters=BIG, operations=LONG).compile
     assert choose(device="auto").device == ("cuda:0" if torch.cuda.is_available() else choose(device="auto").device)
 
 

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpt.order import MixedOrder
+from gpt.order import ByLength, MixedOrder
 from gpt.windows import Windows, starts_within, window_starts
 
 
@@ -90,6 +90,26 @@ def test_mixtures(sources: list[tuple[int, float]], alpha: float, epoch: int) ->
         assert own.sum() == count * (epoch + 1)
         assert own.max() - own.min() <= 1  # each source's own permutations go on from epoch to epoch
         offset += size
+
+
+@given(st.lists(st.integers(1, 90), min_size=4, max_size=60), st.integers(1, 4), st.integers(0, 3))
+def test_rows_by_length_come_once_an_epoch(lengths: list[int], size: int, epoch: int) -> None:
+    plain = MixedOrder(7, (len(lengths),))
+    order = ByLength(plain, tuple(lengths))
+    n = order.batches_per_epoch(size)
+    batches = [order.batch(epoch * n + k, size).tolist() for k in range(n)]
+    expected = [row for k in range(n) for row in plain.batch(epoch * n + k, size).tolist()]
+    assert sorted(row for batch in batches for row in batch) == sorted(expected)
+    assert batches == [ByLength(plain, tuple(lengths)).batch(epoch * n + k, size).tolist() for k in range(n)]
+
+
+def test_batches_by_length_hold_little_padding_in_no_order_of_length() -> None:
+    lengths = np.random.default_rng(1).integers(5, 80, 2_000)
+    order = ByLength(MixedOrder(7, (2_000,)), tuple(lengths.tolist()))
+    batches = [lengths[order.batch(k, 16)] for k in range(125)]
+    assert sum(map(sum, batches)) / sum(16 * max(batch) for batch in batches) > 0.95
+    means = [batch.mean() for batch in batches[:50]]
+    assert means != sorted(means)
 
 
 def test_by_default_every_row_comes_once_an_epoch() -> None:

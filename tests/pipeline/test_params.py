@@ -43,7 +43,7 @@ def test_small_numbers_in_scientific_notation_are_numbers(tree):
         ("pretrain.batch_size", True, "pretrain.batch_size is True"),
         ("model.n_heads", 7, "model.emb_dim 256 must be a multiple of n_heads 7"),
         ("instruct.max_length", 257, "instruct.max_length 257 is longer than model.context_length 256"),
-        ("instruct.template", "chatml", "'alpaca' or 'phi3'"),
+        ("instruct.template", "chatml", "'alpaca', 'phi3' or 'dialogue'"),
         ("pretrain.init", "model.safetensors", "neither scratch nor a name in download.weights"),
         ("tokenize.train_fraction", 0.95, "at most 1 is allowed"),
         ("lora.min_learning_rate", 0.5, "must not exceed learning_rate"),

@@ -13,7 +13,7 @@ from gpt.tokenizer import train_encoding
 from serving.streaming import answer_pieces, text_pieces
 
 ENCODING = train_encoding(["plain words only"], 260)
-MARKS = [END_OF_TEXT, *(getattr(t, part).strip() for t in TEMPLATES.values() for part in ("user", "answer"))]
+MARKS = [END_OF_TEXT, *(mark for t in TEMPLATES.values() for mark in (t.user.strip(), t.answer.strip(), *t.turns))]
 
 
 def test_a_character_comes_when_its_last_byte_has_come() -> None:

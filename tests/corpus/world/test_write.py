@@ -13,9 +13,9 @@ from corpus.messages import read_messages
 from corpus.world.write import write_instructions, write_messages, write_stories
 
 GOLDEN = {
-    "instructions.json": "545b30a713994be9d11fc2244c4fcd4445f26608f864efcf5fe4ac42a06dfce1",
+    "instructions.json": "8b3312c6ffbc5225296c66e5cfd4c6f94f58f501670468984749d348a4445720",
     "messages.tsv": "b972c4fead5b07cd9126e105bdc8cbdc6a2973a69e38351817817431b59b6e72",
-    "stories.jsonl": "6a4d959c95974a7ba65d38908cddc1896a19a0f58bb5088b595ea858c21403fe",
+    "stories.jsonl": "ad6e23a1ad895fd55eb3e1381f492c2b787482d9654d8ca4996f36ca47b0de2d",
 }
 
 
