@@ -15,7 +15,7 @@ from corpus.world.write import write_instructions, write_messages, write_stories
 GOLDEN = {
     "instructions.json": "8b3312c6ffbc5225296c66e5cfd4c6f94f58f501670468984749d348a4445720",
     "messages.tsv": "b972c4fead5b07cd9126e105bdc8cbdc6a2973a69e38351817817431b59b6e72",
-    "stories.jsonl": "ad6e23a1ad895fd55eb3e1381f492c2b787482d9654d8ca4996f36ca47b0de2d",
+    "stories.jsonl": "2778091a806f8f02011e64fdacd52adb2a1686a2d3e2669a53f66c2b7f484851",
 }
 
 
