@@ -59,6 +59,10 @@ class Runtime:
         torch.set_num_threads(self.threads)
         if self.device == "cpu":
             keep_large_blocks()
+        if self.device == "cpu" and self.compile:
+            # Else compiled code adds an embedding's gradients up atomically, in whatever order the threads come.
+            torch.use_deterministic_algorithms(True, warn_only=True)
+            torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         if self.device.startswith("cuda"):
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is repeatable only with this
             torch.use_deterministic_algorithms(True, warn_only=True)
