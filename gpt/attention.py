@@ -69,6 +69,6 @@ def attend_written_out(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dro
     scores = (q * q.size(-1) ** -0.5) @ k.transpose(-2, -1)  # (B, H, T, S); scaling q is cheaper than scaling scores
     if mask is None and q.size(2) > 1:
         mask = torch.ones(q.size(2), k.size(2), dtype=torch.bool, device=q.device).tril()
-    if mask is not None:
-        scores = scores.masked_fill(~mask, float("-inf"))  # never `triu * -inf`: 0 · inf is NaN
+    if mask is not None:  # 0 or -inf is added in place: filling through a mask is slow, and takes a copy
+        scores += torch.zeros(mask.shape, dtype=q.dtype, device=q.device).masked_fill_(~mask, float("-inf"))
     return dropout(scores.softmax(dim=-1)) @ v

@@ -5,16 +5,56 @@ A last short batch, or rows whose prompt is masked, would otherwise weigh as muc
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 IGNORED = -100  # a target that doesn't count
+CHUNK = 1 << 19  # logits at a time: as float32 they stay in the processor's cache
 
 
 def language_model_loss(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """logits (B, T, V), targets (B, T) int64 -> sum of nats over the targets that count, and their number, scalars."""
-    nats = F.cross_entropy(logits.flatten(0, -2).float(), targets.flatten(), ignore_index=IGNORED, reduction="sum")
+    flat, wanted = logits.flatten(0, -2), targets.flatten()
+    if logits.device.type == "cpu" and not torch.compiler.is_compiling():
+        nats: Tensor = CrossEntropy.apply(flat, wanted)
+    else:  # fused by the compiler, or fast enough
+        nats = F.cross_entropy(flat.float(), wanted, ignore_index=IGNORED, reduction="sum")
     return nats, (targets != IGNORED).sum()
+
+
+class CrossEntropy(torch.autograd.Function):
+    """F.cross_entropy(reduction="sum") in float32, some rows at a time, its gradient computed on the way.
+
+    torch's own goes over all logits six times, in float32, through memory: of a training step of the default model
+    (2,560 rows of 2,000 bfloat16 logits) it took some 45 ms of 200 on 2 cores, this some 10.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, targets: Tensor) -> Tensor:  # type: ignore[override]
+        """logits (N, V), targets (N,) -> scalar, float32."""
+        learning = ctx.needs_input_grad[0]
+        gradient = torch.empty_like(logits) if learning else None
+        nats = torch.zeros((), dtype=torch.float32)
+        height = max(1, CHUNK // logits.size(1))
+        for begin in range(0, len(targets), height):
+            rows = slice(begin, begin + height)
+            counted = (targets[rows] != IGNORED)[:, None]
+            right = targets[rows].clamp(min=0)[:, None]
+            chances = logits[rows].float().log_softmax(-1)
+            nats -= chances.gather(1, right).mul_(counted).sum()
+            if gradient is not None:  # of -log p(right): p, less 1 at the right one
+                chances.exp_().scatter_add_(1, right, torch.full(right.shape, -1.0))
+                gradient[rows] = chances.mul_(counted)
+        ctx.save_for_backward(gradient)
+        return nats
+
+    @staticmethod
+    def backward(ctx: Any, weight: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        (gradient,) = ctx.saved_tensors
+        return gradient * weight, None
 
 
 def classification_loss(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
