@@ -41,7 +41,16 @@ from pipeline.params import load_params
 from tasks.dvc_repo import repair, sort_lock
 from tasks.plan import Plan, make_plan
 from tasks.reproduce import FAILED, Outcome, Setting, not_reached, stage_task
-from tasks.summarize import Row, closing_table, load_rows, mlflow_rows, publish_artifact, save_rows, summarize
+from tasks.summarize import (
+    Row,
+    closing_table,
+    load_rows,
+    mlflow_rows,
+    publish_artifact,
+    save_rows,
+    summarize,
+    with_run_ids,
+)
 
 POLL_S = 0.1
 ASK_FOR_CANCEL_EVERY_S = 2.0
@@ -92,6 +101,8 @@ def train(stages: list[str] | None = None, parallel: int | None = None, time_lim
                 parent, mlflow_rows(rows), status=status, text=str(the_plan), metrics=seconds,
                 wait_s=2.0 if status == journal.KILLED else tracking.FINAL_WAIT_S,
             )  # fmt: skip
+            rows = with_run_ids(rows)
+            save_rows(setting.scratch / "rows.json", rows)
     publish_artifact(rows)
     if setting.stop.is_set():
         return Cancelled(message="cancelled; nothing was left running")
