@@ -27,11 +27,8 @@ help:  ## this list
 $(READY): requirements.lock
 	@test -d .venv || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Scriptorium needs Python 3.11 or newer: make PYTHON=python3.11 …")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@echo "Installing the pinned packages into .venv (about two minutes)"
-	@if [ "$$(uname)" = Linux ] && ! command -v nvidia-smi >/dev/null 2>&1; then \
-	  $(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --retries 1 --timeout 5 --index-url $(TORCH_CPU_INDEX) torch==2.13.0 2>/dev/null \
-	  || echo "PyTorch's CPU index did not answer: taking the plain package"; fi
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check -r requirements.lock
+	@echo "Installing the pinned packages into .venv (about a minute)"
+	@$(BIN)/python -m pipeline.install --torch-cpu-index $(TORCH_CPU_INDEX) requirements.lock
 	@touch $@
 
 run: $(READY)  ## train: everything that is stale, and nothing else (DATA=embedded|book MODEL=nano|small|gpt2-124m compose presets first)
@@ -43,7 +40,7 @@ chat: $(READY)  ## talk to what was trained, also through pipes (ARGS='--complet
 
 $(APP_READY): requirements-app.lock $(READY)
 	@echo "Installing the page's library into .venv (seconds)"
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps -r requirements-app.lock
+	@$(BIN)/python -m pipeline.install --no-deps requirements-app.lock
 	@touch $@
 
 app: $(APP_READY)  ## the same as a page on 127.0.0.1 (PORT=8501)
@@ -57,7 +54,7 @@ preset: $(READY)  ## compose DATA=… and MODEL=… into params.yaml
 
 $(TEST_READY): requirements-test.lock $(APP_READY)
 	@echo "Installing what the tests need into .venv"
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps -r requirements-test.lock
+	@$(BIN)/python -m pipeline.install --no-deps requirements-test.lock
 	@touch $@
 
 test: $(TEST_READY)  ## the whole test suite

@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any, cast
 
 from flows import services
@@ -25,6 +26,7 @@ services.configure()  # before Prefect reads its settings
 
 from prefect import flow, get_client, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.exceptions import TerminationSignal
 from prefect.futures import PrefectFuture
 from prefect.runtime import flow_run
@@ -41,9 +43,18 @@ from pipeline.params import load_params
 from tasks.dvc_repo import repair, sort_lock
 from tasks.plan import Plan, make_plan
 from tasks.reproduce import FAILED, Outcome, Setting, not_reached, stage_task
-from tasks.summarize import Row, closing_table, load_rows, mlflow_rows, publish_artifact, save_rows, summarize
+from tasks.summarize import (
+    Row,
+    closing_table,
+    load_rows,
+    mlflow_rows,
+    publish_artifact,
+    save_rows,
+    summarize,
+    with_run_ids,
+)
 
-POLL_S = 0.1
+POLL_S = 0.25
 ASK_FOR_CANCEL_EVERY_S = 2.0
 KEPT_RUNS = 20
 NEXT = """What next?
@@ -77,8 +88,8 @@ def train(stages: list[str] | None = None, parallel: int | None = None, time_lim
     outcomes: dict[str, Outcome] = {}
     began, status = time.monotonic(), journal.KILLED
     try:
-        with live_bars(setting, list(graph), outcomes, console):
-            _run_all(graph, setting, parallel or slots(root), outcomes)
+        with live_bars(setting, list(graph), outcomes, console), get_client(sync_client=True) as client:
+            _run_all(graph, setting, parallel or slots(root), outcomes, client)
         if not setting.stop.is_set():
             sort_lock(root)
             status = journal.FINISHED if all(outcome.good for outcome in outcomes.values()) else journal.FAILED
@@ -92,6 +103,8 @@ def train(stages: list[str] | None = None, parallel: int | None = None, time_lim
                 parent, mlflow_rows(rows), status=status, text=str(the_plan), metrics=seconds,
                 wait_s=2.0 if status == journal.KILLED else tracking.FINAL_WAIT_S,
             )  # fmt: skip
+            rows = with_run_ids(rows)
+            save_rows(setting.scratch / "rows.json", rows)
     publish_artifact(rows)
     if setting.stop.is_set():
         return Cancelled(message="cancelled; nothing was left running")
@@ -108,13 +121,20 @@ def plan(root: Path, stages: list[str] | None) -> Any:
         return Failed(message=str(error))
 
 
-def _run_all(graph: dict[str, StageSpec], setting: Setting, parallel: int, outcomes: dict[str, Outcome]) -> None:
+def _run_all(
+    graph: dict[str, StageSpec],
+    setting: Setting,
+    parallel: int,
+    outcomes: dict[str, Outcome],
+    client: SyncPrefectClient,
+) -> None:
     """Start every stage as soon as what it needs is there, `parallel` at most at a time, until nothing more can start.
 
     Waiting is in short polls, so that whatever is thrown at this thread (Ctrl-C, SIGTERM) ends the stages soon.
     """
     futures: dict[str, PrefectFuture[Any]] = {}
     running: list[str] = []
+    ended: SimpleQueue[PrefectFuture[Any]] = SimpleQueue()  # a future that is asked for its state would ask the server
     asked = time.monotonic()
     try:
         while True:
@@ -124,17 +144,20 @@ def _run_all(graph: dict[str, StageSpec], setting: Setting, parallel: int, outco
                 if ready and len(running) < parallel and not setting.stop.is_set():
                     run = stage_task(spec, setting, outcomes)
                     futures[name] = run.submit(wait_for=[futures[other] for other in needs])
+                    futures[name].add_done_callback(ended.put)
                     running.append(name)
             if not running:
                 return
-            futures[running[0]].wait(timeout=POLL_S)
-            for name in [name for name in running if futures[name].state.is_final()]:
+            with contextlib.suppress(Empty):
+                future = ended.get(timeout=POLL_S)
+                future.wait()
+                name = next(name for name in running if futures[name] is future)
                 running.remove(name)
                 if name not in outcomes:  # an error of ours: Prefect has logged it
-                    outcomes[name] = Outcome(name, FAILED, message=str(futures[name].state.message))
+                    outcomes[name] = Outcome(name, FAILED, message=str(future.state.message))
             if time.monotonic() - asked > ASK_FOR_CANCEL_EVERY_S:
                 asked = time.monotonic()
-                if _cancelling():
+                if _cancelling(client):
                     setting.stop.set()
     except BaseException:
         setting.stop.set()
@@ -143,9 +166,9 @@ def _run_all(graph: dict[str, StageSpec], setting: Setting, parallel: int, outco
         raise
 
 
-def _cancelling() -> bool:
+def _cancelling(client: SyncPrefectClient) -> bool:
     """Whether somebody asked for this flow run to be cancelled; a server that does not answer asks for nothing."""
-    with contextlib.suppress(Exception), get_client(sync_client=True) as client:
+    with contextlib.suppress(Exception):  # one client for all questions: making one takes 20 ms
         state = client.read_flow_run(flow_run.id).state
         return state is not None and (state.is_cancelling() or state.is_cancelled())
     return False

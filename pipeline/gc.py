@@ -48,10 +48,7 @@ def _abandoned() -> Iterator[tuple[str, Path]]:
 
 def _told(key: str) -> bool:
     """Whether a journal's run has ended and a tracking server knows all of it."""
-    last = None
-    for event, _ in journal.events(key):
-        last = event["type"]
-    return last == "end" and not any(journal.events(key, journal.sent(key).offset))
+    return journal.last(key).get("type") == "end" and not any(journal.events(key, journal.sent(key).offset))
 
 
 def _touched(folder: Path) -> float:

@@ -17,6 +17,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from pipeline.files import write_json
 
 FINISHED, FAILED, KILLED = "FINISHED", "FAILED", "KILLED"
 LINK_FROM_BYTES = 1 << 20
+TAIL_BYTES = 1 << 12
 
 
 @dataclass
@@ -67,12 +69,29 @@ def events(key: str, offset: int = 0) -> Iterator[tuple[dict[str, Any], int]]:
         return
 
 
+def last(key: str) -> dict[str, Any]:
+    """The newest complete event, {} without any. Read from the end: a follower asks every few seconds."""
+    try:
+        with (paths.journal() / key / "events.jsonl").open("rb") as file:
+            size, reach = file.seek(0, os.SEEK_END), TAIL_BYTES
+            while True:
+                file.seek(max(0, size - reach))
+                lines = file.read(min(size, reach)).split(b"\n")
+                for line in reversed(lines[0 if reach >= size else 1 : -1]):  # the outermost may be parts of lines
+                    with suppress(ValueError):
+                        if isinstance(event := json.loads(line), dict):
+                            return event
+                if reach >= size:
+                    return {}
+                reach *= 16
+    except FileNotFoundError:
+        return {}
+
+
 def finished(key: str) -> bool:
     """Whether the journal's last word is that its run ended well: nothing will be added."""
-    last: dict[str, Any] = {}
-    for event, _ in events(key):
-        last = event
-    return last.get("type") == "end" and last.get("status") == FINISHED
+    word = last(key)
+    return word.get("type") == "end" and word.get("status") == FINISHED
 
 
 def unsent() -> list[str]:

@@ -25,7 +25,9 @@ RunOf = Callable[[str], str | None]  # the run of another journal, by its key
 
 
 class Replay:
-    """`run()` sends what lies behind `state.offset`; `state`, saved, says how far it got, also when it fails."""
+    """`run()` sends what lies behind `state.offset`, or only sees that there is a run; `state`, saved, says how far it
+    got, also when it fails.
+    """
 
     def __init__(self, server: Store, key: str, state: Sent, *, parent_run: RunOf, run_of: RunOf) -> None:
         self.server, self.client, self.key, self.state = server, server.client, key, state
@@ -33,10 +35,12 @@ class Replay:
         self.folder = paths.journal() / key
         self.points: list[Any] = []
 
-    def run(self) -> None:
+    def run(self, begin_only: bool = False) -> None:
         try:
             offset = self.state.offset
             for event, end in journal.events(self.key, offset):
+                if begin_only and self.state.run_id:
+                    return
                 if event["type"] != "metrics":
                     self._flush(offset)
                     self._send(event)

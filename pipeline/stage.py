@@ -186,7 +186,7 @@ def _execute(stage: Stage, main: Callable[[Stage], None], receipt: Receipt, stop
     stage.start_record()
     assert stage.journal is not None
     receipt.key = stage.journal.key
-    follower = Follower(stage.journal.key)
+    follower = Follower(stage.journal.key, parent=os.environ.get("SCRIPTORIUM_PARENT"))
     status = FAILED
     try:
         with _measured(stage):

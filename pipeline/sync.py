@@ -1,8 +1,9 @@
 """From the journal to MLflow: `python -m pipeline.sync` (make sync) sends what is left over.
 
 `python -m pipeline.sync --follow KEY` is started beside a run and sends its journal every few seconds until standard
-input, the lifeline to the run, closes. It is a process of its own and not a thread: importing MLflow in a thread would
-hold the interpreter and the import locks of the training, would count as the stage's memory, and could crash its exit.
+input, the lifeline to the run, closes; the one beside a flow sends the journals of its stages, too. It is a process of
+its own and not a thread: importing MLflow in a thread would hold the interpreter and the import locks of the training,
+would count as the stage's memory, and could crash its exit.
 """
 
 from __future__ import annotations
@@ -12,30 +13,32 @@ import select
 import shutil
 import sys
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 
 from pipeline import journal, ledger, paths
+from pipeline.children import Children
 from pipeline.journal import Sent
 from pipeline.locks import hold
 from pipeline.replay import Replay
 from pipeline.store import Store, store, tracking_uri
 
-EVERY_S = 2.0
+EVERY_S = 5.0
 REST_S = 30.0  # after a failure
 SLOW_S = 3.0  # a failure that took longer is not tried again while somebody waits
 PARENT_WAIT_S = 10.0
 
 
-def send(key: str, lock_wait_s: float = 60.0) -> str | None:
+def send(key: str, lock_wait_s: float = 60.0, begin_only: bool = False) -> str | None:
     """Replay what is unsent of a journal; returns the run's id. Raises whatever MLflow raises, and TimeoutError.
 
-    A journal that is finished and sent goes into the ledger and is removed.
+    A journal that is finished and sent goes into the ledger and is removed. begin_only: see that there is a run.
     """
     with hold(f"journal-{key}", timeout_s=lock_wait_s):
         state = journal.sent(key)
         if any(journal.events(key, state.offset)) or (state.uri and state.uri != tracking_uri()):
-            _replay(key, state := _current(store(tracking_uri()), state))
-        if journal.finished(key):
+            _replay(key, state := _current(store(tracking_uri()), state), begin_only)
+        if not begin_only and journal.finished(key):
             _remember(key, state)
             shutil.rmtree(paths.journal() / key)
         return state.run_id or run_id_of(key)
@@ -57,24 +60,56 @@ def run_id_of(key: str) -> str | None:
     return journal.sent(key).run_id or (entry or {}).get("run_id")
 
 
-def follow(key: str, lifeline: int) -> None:
-    """Send KEY's journal as it grows; once the server has answered, also what earlier runs left over."""
+def follow(key: str, lifeline: int, children: Children | None = None) -> None:
+    """Send KEY's journal as it grows; once the server has answered, also what earlier runs left over.
+
+    The follower of a flow sends its stages' journals, too, and lives until the flow and the last of its stages is gone.
+    """
+    stages = children or Children()
     rest_until, slow, others, ended = 0.0, False, True, False
     while not ended:
         began = time.monotonic()
+        stages.look()
         if began >= rest_until:
-            done = attempt(key)
-            slow = not done and time.monotonic() - began > SLOW_S
+            done, slow = _attempt_all(key, stages)
             rest_until = 0.0 if done else time.monotonic() + REST_S
             if done and others:
                 others = False
                 _send_others(key, lifeline)
         ended = _closed(lifeline, EVERY_S)
-    types = [event["type"] for event, _ in journal.events(key)]
-    if types and types[-1] != "end":
-        journal.Journal(key).end(journal.KILLED)  # its process died without a word
+        stages.look()
+        if not stages.alive:
+            _mark_killed(stages.keys)
+        elif ended:  # the flow is gone, its stages are about to be
+            ended = False
+            time.sleep(EVERY_S)
+    _mark_killed([key])
+    stages.close(key)
     if not slow:
-        attempt(key)
+        _attempt_all(key, stages)
+
+
+def _attempt_all(key: str, stages: Children) -> tuple[bool, bool]:
+    """Send the journals of the stages, then KEY, whose summary links to them: whether all went well, and whether a
+    failure took long. After such a one the rest is left for the next time; what has ended and arrived leaves the list.
+    """
+    done = True
+    for other in [*stages.keys, key]:
+        began, ended = time.monotonic(), journal.last(other).get("type", "end") == "end"
+        if not attempt(other):
+            done = False
+            if time.monotonic() - began > SLOW_S:
+                return False, True
+        elif ended and other in stages.keys:
+            stages.keys.remove(other)
+    return done, False
+
+
+def _mark_killed(keys: Iterable[str]) -> None:
+    """An end for the journals whose process died without a word."""
+    for key in keys:
+        if journal.last(key).get("type", "end") != "end":
+            journal.Journal(key).end(journal.KILLED)
 
 
 def _send_others(key: str, lifeline: int) -> None:
@@ -98,19 +133,22 @@ def _current(server: Store, state: Sent) -> Sent:
     return state
 
 
-def _replay(key: str, state: Sent) -> None:
+def _replay(key: str, state: Sent, begin_only: bool) -> None:
     server = store(tracking_uri())
 
     def run_of(other: str) -> str | None:
         return run_id_of(other) or server.find({"scriptorium.key": other})
 
     def parent_run(parent: str) -> str | None:
-        """The parent's run, made now if need be: a child that is sent without it would never find it again."""
-        if (paths.journal() / parent).is_dir() and (run_id := send(parent, lock_wait_s=PARENT_WAIT_S)):
+        """The parent's run, made now if need be: a child that is sent without it would never find it again.
+
+        Made and no more: the parent's summary links to its children, whose runs are about to be made.
+        """
+        if (paths.journal() / parent).is_dir() and (run_id := send(parent, PARENT_WAIT_S, begin_only=True)):
             return run_id
         return run_of(parent)
 
-    Replay(server, key, state, parent_run=parent_run, run_of=run_of).run()
+    Replay(server, key, state, parent_run=parent_run, run_of=run_of).run(begin_only)
 
 
 def _remember(key: str, state: Sent) -> None:
@@ -127,8 +165,9 @@ def _remember(key: str, state: Sent) -> None:
 def main(arguments: list[str]) -> int:
     if arguments[:1] == ["--follow"]:
         with suppress(OSError):
-            os.nice(5)  # the training goes first
-        follow(arguments[1], sys.stdin.fileno())
+            os.nice(10)  # the training goes first: a tenth of a processor beside it
+        pipe = int(arguments[3]) if arguments[2:3] == ["--children"] else None
+        follow(arguments[1], sys.stdin.fileno(), Children(pipe))
         return 0
     keys = arguments or journal.unsent()
     sent = sum(attempt(key) for key in keys)

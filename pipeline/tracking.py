@@ -1,7 +1,8 @@
 """The record of runs, seen from the stages and the flow. Nothing here needs a tracking server, and none can do harm.
 
 A run writes its journal; a `Follower` process beside it sends that to MLflow. A flow has a parent run, a journal too,
-whose key it hands to its stages in SCRIPTORIUM_PARENT. What a skipped stage made earlier is found by `find_run`.
+whose key it hands to its stages in SCRIPTORIUM_PARENT, and one follower for all of them. What a skipped stage made
+earlier is found by `find_run`.
 SCRIPTORIUM_SYNC=0 keeps to the journal alone; `make sync` sends it later.
 """
 
@@ -20,7 +21,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from pipeline import ledger, paths, sync
+from pipeline import children, ledger, paths, sync
 from pipeline.journal import FINISHED, Journal
 from pipeline.store import QUIET, store, tracking_uri
 
@@ -31,12 +32,21 @@ _down_until = 0.0  # after a failed search, this process leaves the server alone
 
 
 class Follower:
-    """`python -m pipeline.sync --follow KEY`, for as long as this process lives. Its pipe tells it when that ends."""
+    """`python -m pipeline.sync --follow KEY`, for as long as this process lives. Its pipe tells it when that ends.
 
-    def __init__(self, key: str) -> None:
+    parent: the journal of the flow that this run belongs to. As long as the flow's follower lives it sends KEY, too:
+    none is started, and none is waited for. of_flow: it is that follower, and sends what its stages ask it to.
+    """
+
+    def __init__(self, key: str, *, parent: str | None = None, of_flow: bool = False) -> None:
+        self.key = key
         self.process: subprocess.Popen[bytes] | None = None
-        if os.environ.get("SCRIPTORIUM_SYNC") == "0":
-            return
+        self._joined = children.join(parent, key) if parent is not None else None
+        if self._joined is None and os.environ.get("SCRIPTORIUM_SYNC") != "0":
+            self._start(children.make(key) if of_flow else None)
+
+    def _start(self, pipe: int | None = None) -> None:
+        handed = [] if pipe is None else ["--children", str(pipe)]
         root = str(Path(__file__).resolve().parent.parent)
         path = os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH")) if part)
         environment = {**QUIET, **os.environ, "SCRIPTORIUM_HOME": str(paths.home().absolute()), "PYTHONPATH": path}
@@ -46,13 +56,20 @@ class Follower:
             mode = "ab" if not log.exists() or log.stat().st_size < LOG_BYTES else "wb"
             with log.open(mode) as out:
                 self.process = subprocess.Popen(
-                    [sys.executable, "-m", "pipeline.sync", "--follow", key],
+                    [sys.executable, "-m", "pipeline.sync", "--follow", self.key, *handed],
                     stdin=subprocess.PIPE, stdout=out, stderr=out, env=environment,
+                    pass_fds=() if pipe is None else (pipe,),
                     start_new_session=True,  # the signal that stops a stage must not stop its record
                 )  # fmt: skip
+        if pipe is not None:
+            os.close(pipe)
 
     def finish(self, wait_s: float = FINAL_WAIT_S) -> None:
         """Let it send the rest. One that needs longer than `wait_s` goes on alone, and ends by itself."""
+        if self._joined is not None:
+            there, self._joined = children.leave(self._joined, self.key), None
+            if not there:  # the flow's follower was killed
+                self._start()
         if self.process is not None and self.process.stdin is not None:
             with suppress(OSError):
                 self.process.stdin.close()
@@ -74,7 +91,7 @@ def start_parent(name: str, params: Mapping[str, Any] | None = None, tags: Mappi
     journal = Journal(f"{name}-{uuid.uuid4().hex[:12]}")
     all_tags = {"scriptorium.flow": name, **code_tags(f"flows.{name}"), **(tags or {})}
     journal.write("start", name=name, parent=None, params=dict(params or {}), tags=all_tags)
-    return Parent(journal.key, journal, Follower(journal.key))
+    return Parent(journal.key, journal, Follower(journal.key, of_flow=True))
 
 
 def finish_parent(

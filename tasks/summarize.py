@@ -61,6 +61,11 @@ def summarize(root: Path, graph: Mapping[str, StageSpec], outcomes: Mapping[str,
     return rows
 
 
+def with_run_ids(rows: Sequence[Row]) -> list[Row]:
+    """The rows with the runs that MLflow has taken in the meantime."""
+    return [replace(row, run_id=row.run_id or (sync.run_id_of(row.key) if row.key else None)) for row in rows]
+
+
 def key_metric(root: Path, spec: StageSpec) -> tuple[str, Any]:
     """The metric named by `meta.key_metric` in dvc.yaml, with its value in metrics.json; ("", None) if none."""
     file = next((root / out for out in spec.outs if Path(out).name == "metrics.json"), None)

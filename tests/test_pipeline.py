@@ -78,6 +78,8 @@ def test_mlflow_holds_a_run_a_stage_with_parameters_metrics_data_and_models(by_f
     assert sorted(runs) == sorted(STAGES)
     parents = store.execute("select distinct value from tags where key = 'mlflow.parentRunId'").fetchall()
     assert len(parents) == 1
+    assert store.execute("select distinct status from runs").fetchall() == [("FINISHED",)]
+    assert "not sent yet" not in by_flow[1] and not list((folder / ".scriptorium/journal").iterdir())
     mlflow.set_tracking_uri(f"sqlite:///{folder}/.scriptorium/mlflow.db")
     client = mlflow.MlflowClient()
     found = client.get_run(runs["pretrain"])

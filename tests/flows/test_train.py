@@ -19,6 +19,7 @@ import pytest
 from rich.console import Console
 
 import tasks.reproduce
+from pipeline import ledger
 from tasks.summarize import Row, save_rows
 from tests.tasks.tiny_repo import set_number
 
@@ -136,6 +137,32 @@ def test_only_transient_failures_are_tried_again(
     told = [line for line in screen.getvalue().splitlines() if "root: " in line and " in " in line]
     assert len(told) == 1 and ("root: ran in" if tries == 2 else "root: failed in") in told[0]  # only how it ended
     assert len((fresh / "tries").read_text()) == tries and final.is_completed() == (tries == 2)
+
+
+# a stage's record in short: the journal, handed to the flow's follower, and the receipt that names it
+RECORD = """
+import os, pathlib, sys
+from pipeline.journal import Journal
+from pipeline.receipt import Receipt
+from pipeline.tracking import Follower
+run = Journal("root-recorded")
+run.write("start", name="root", parent=os.environ["SCRIPTORIUM_PARENT"], params={}, tags={"dvc.stage": "root"})
+follower = Follower(run.key, parent=os.environ["SCRIPTORIUM_PARENT"])
+run.end("FINISHED")
+follower.finish()
+assert follower.process is None
+Receipt("root", "executed", key=run.key).write()
+pathlib.Path(sys.argv[1]).write_text("done")
+"""
+
+
+def test_the_table_names_the_runs_that_the_flow_s_follower_has_sent(fresh: Path, environment: dict[str, str]) -> None:
+    (fresh / "work.py").write_text(RECORD)
+    settings = environment | {"SCRIPTORIUM_SYNC": "1"}
+    done = subprocess.run(command("--stages", "root"), env=settings, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    run_id = ledger.newest(key="root-recorded")["run_id"]
+    assert done.stdout.splitlines()[1].split()[-1] == run_id[:12]
 
 
 # left and right each say that they are there; together they wait for each other, one at a time nobody may be there

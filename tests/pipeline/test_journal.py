@@ -42,6 +42,22 @@ def test_each_metric_and_step_stands_once_the_first_time(lives: list[list[tuple[
         assert _points("run") == [(name, step, life) for (name, step), life in expected.items()]
 
 
+@given(
+    st.lists(st.integers(0, 3 * journal.TAIL_BYTES), max_size=6), st.binary(max_size=9).filter(lambda b: b"\n" not in b)
+)
+def test_the_last_event_is_read_from_the_end(lengths: list[int], torn: bytes) -> None:
+    """Whatever the lengths of the lines before it and whatever a kill left behind it."""
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as home:
+        patch.setenv("SCRIPTORIUM_HOME", home)
+        assert journal.last("run") == {}
+        written = Journal("run")
+        for place, length in enumerate(lengths):
+            written.write("summary", rows=[], text="x" * length, place=place)
+        with (written.folder / "events.jsonl").open("ab") as file:
+            file.write(torn)
+        assert journal.last("run") == ([event for event, _ in journal.events("run")] or [{}])[-1]
+
+
 def test_a_torn_line_is_left_out_and_the_next_one_kept() -> None:
     first = Journal("run")
     first.metrics({"loss": 1.0}, 0)

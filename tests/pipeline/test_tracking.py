@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import psutil
 import pytest
 
 from pipeline import journal, ledger, paths, sync, tracking
 from pipeline.journal import Journal
 from pipeline.store import Store, store
 from pipeline.tracking import Follower, find_run, finish_parent, start_parent
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -138,6 +142,99 @@ def test_a_run_that_dies_without_a_word_is_marked_killed(server: Store) -> None:
     run_id = sync.run_id_of("victim")
     assert run_id is not None
     assert server.client.get_run(run_id).info.status == "KILLED"
+
+
+FLOW = """
+import sys, time
+from pipeline.tracking import start_parent
+parent = start_parent("train")
+print(parent.key, parent.follower.process.pid, flush=True)
+time.sleep(600)
+"""
+DIES = """
+import os, sys
+from pipeline.journal import Journal
+from pipeline.tracking import Follower
+run = Journal(sys.argv[1])
+run.write("start", name="classify", parent=sys.argv[2], params={}, tags={})
+follower = Follower(run.key, parent=sys.argv[2])
+run.metrics({"loss": 1.0}, 0)
+assert follower.process is None
+os.kill(os.getpid(), 9)
+"""
+
+
+def child_of(parent: str, key: str) -> tuple[Journal, Follower]:
+    run = Journal(key)
+    run.write("start", name="lora", parent=parent, params={}, tags={})
+    return run, Follower(key, parent=parent)
+
+
+def status_of(server: Store, key: str) -> tuple[str, str | None]:
+    """The status of a journal's one run, and its parent's run."""
+    runs = server.client.search_runs([server.experiment_id], f"tags.`scriptorium.key` = '{key}'")
+    assert len(runs) == 1
+    return runs[0].info.status, runs[0].data.tags.get("mlflow.parentRunId")
+
+
+def test_a_flow_s_follower_sends_its_stages_journals(server: Store) -> None:
+    """One that ends well, and one that is killed: none starts a follower or waits; both are sent when the flow ends."""
+    parent = start_parent("train")
+    run, follower = child_of(parent.key, "lora-x")
+    for step in range(3):
+        run.metrics({"loss": 1.0}, step)
+    run.end(journal.FINISHED)
+    follower.finish()
+    assert follower.process is None
+    killed = subprocess.run([sys.executable, "-c", DIES, "classify-x", parent.key], cwd=ROOT)
+    assert killed.returncode == -9
+    parent_run = finish_parent(parent, [{"stage": "lora", "key": "lora-x"}], wait_s=60)
+    assert parent_run is not None
+    assert status_of(server, "lora-x") == ("FINISHED", parent_run)
+    assert status_of(server, "classify-x") == ("KILLED", parent_run)
+    run_id = sync.run_id_of("lora-x")
+    assert run_id is not None
+    assert [point.step for point in server.client.get_metric_history(run_id, "loss")] == [0, 1, 2]
+    assert f"[{run_id[:8]}]" in server.client.get_run(parent_run).data.tags["mlflow.note.content"]
+    assert sorted(folder.name for folder in paths.journal().iterdir()) == ["classify-x"]  # to be continued
+
+
+def test_a_killed_flow_s_follower_stays_until_its_stages_have_ended(server: Store) -> None:
+    with subprocess.Popen([sys.executable, "-c", FLOW], cwd=ROOT, stdout=subprocess.PIPE, text=True) as flow:
+        assert flow.stdout is not None
+        key, pid = flow.stdout.readline().split()
+        process = psutil.Process(int(pid))
+        run, follower = child_of(key, "lora-y")
+        assert follower.process is None
+        flow.kill()
+    run.metrics({"loss": 1.0}, 0)
+    with pytest.raises(psutil.TimeoutExpired):
+        process.wait(sync.EVERY_S + 1)
+    run.end(journal.KILLED)
+    follower.finish()
+    process.wait(60)
+    assert (status_of(server, "lora-y")[0], status_of(server, key)[0]) == ("KILLED", "KILLED")
+    run_id = sync.run_id_of("lora-y")
+    assert run_id is not None
+    assert len(server.client.get_metric_history(run_id, "loss")) == 1
+
+
+def test_without_the_flow_s_follower_a_stage_has_its_own(server: Store) -> None:
+    """From its beginning, or, where it was killed in between, at its end."""
+    parent = start_parent("train")
+    run, follower = child_of(parent.key, "lora-z")
+    assert follower.process is None and parent.follower.process is not None
+    parent.follower.process.kill()
+    parent.follower.process.wait()
+    late, own = child_of(parent.key, "classify-z")
+    assert own.process is not None
+    for begun, beside in ((run, follower), (late, own)):
+        begun.end(journal.FINISHED)
+        beside.finish(60)
+        assert beside.process is not None and beside.process.returncode == 0
+    parent_run = finish_parent(parent, wait_s=60)
+    assert parent_run is not None  # its children saw to it
+    assert status_of(server, "lora-z") == status_of(server, "classify-z") == ("FINISHED", parent_run)
 
 
 def test_the_code_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,17 @@ from pipeline.graph import load_graph
 from pipeline.receipt import Receipt
 from tasks.dvc_repo import lock_entries
 from tasks.reproduce import Outcome
-from tasks.summarize import Row, closing_table, in_short, key_metric, load_rows, mlflow_rows, save_rows, summarize
+from tasks.summarize import (
+    Row,
+    closing_table,
+    in_short,
+    key_metric,
+    load_rows,
+    mlflow_rows,
+    save_rows,
+    summarize,
+    with_run_ids,
+)
 
 
 def test_rows_in_order_with_the_runs_that_made_the_bytes(done: Path) -> None:
@@ -44,6 +54,18 @@ def test_rows_in_order_with_the_runs_that_made_the_bytes(done: Path) -> None:
     first = mlflow_rows(rows)[0]
     assert (first["run_id"], first["key"], first["seconds"]) == ("run-of-root", "root-1", "2.5")
     assert [row["memory"] for row in mlflow_rows(rows)] == ["1.4 GB", "", "", ""]
+
+
+def test_runs_that_were_sent_since_are_named_afterwards(done: Path) -> None:
+    rows = [
+        Row("root", "ran", 1, key="root-1"),
+        Row("left", "ran", 1, run_id="known", key="left-1"),
+        Row("join", "", 0),
+    ]
+    assert with_run_ids(rows) == rows
+    for key in ("root-1", "left-1"):
+        ledger.append({"stage": key, "inputs": "i", "outputs": "o", "key": key, "run_id": f"run-of-{key}"})
+    assert [row.run_id for row in with_run_ids(rows)] == ["run-of-root-1", "known", None]
 
 
 def test_the_key_metric_is_the_one_named_in_dvc_yaml(done: Path) -> None:
