@@ -130,7 +130,7 @@ def test_left_padding_changes_nothing() -> None:
 def test_read_gives_that_position_of_the_whole() -> None:
     model, text = tiny(), tokens(3, 12)
     read = torch.tensor([11, 0, 6])
-    torch.testing.assert_close(model.hidden(text, read=read)[:, 0], model.hidden(text)[torch.arange(3), read])
+    torch.testing.assert_close(model.hidden(text, read=read[:, None])[:, 0], model.hidden(text)[torch.arange(3), read])
 
 
 def test_a_text_longer_than_the_context_is_refused() -> None:
