@@ -118,7 +118,7 @@ class GPT(Transformer):
         positions: Tensor | None = None,
         read: Tensor | None = None,
     ) -> Tensor:
-        """tokens (B, T) int64 -> logits (B, T, vocab_size), with `read` (B, R, vocab_size); arguments as in `hidden`."""
+        """tokens (B, T) int64 -> logits (B, T or R, vocab_size); the arguments are those of `hidden`."""
         return self.head(self.hidden(tokens, cache, padding, read, positions))
 
 
