@@ -28,7 +28,8 @@ CLASSIFIERS = ("bag_of_words", "random", "pretrained", "lora", "full")  # in the
 
 
 def language_scores(stage: Stage) -> tuple[dict[str, Any], pd.DataFrame]:
-    """Loss and perplexity of the base, and of its shape with random weights, on every part; the floor where known.
+    """Loss and perplexity of the base on every part, and of its shape with random weights on those held out (it has
+    learned from none); the floor where known.
 
     And what the held-out parts' losses are the sums of: variant, part, document, tokens, nats, a row a text that was
     scored by itself (a document, a piece of one that is longer than the context, or a window).
@@ -40,7 +41,7 @@ def language_scores(stage: Stage) -> tuple[dict[str, Any], pd.DataFrame]:
         runtime = runtime_of(stage, model)
         runtime.prepare(model)
         found[name] = {}
-        for part in parts():
+        for part in [part for part in parts() if name == "pretrained" or part in HELD_OUT]:
             rows = rows_of(part, model.config.context_length)
             rows = spread(rows, TRAINING_ROWS) if part == "train" else rows
             nats, tokens = text_losses(model, rows, stage.params.evaluate.batch_size, runtime)
