@@ -37,7 +37,7 @@ class Attention(nn.Module):
     def forward(
         self, x: Tensor, mask: Tensor | None = None, cache: KVCache | None = None, read: Tensor | None = None
     ) -> Tensor:
-        """x (B, T, C) -> (B, T, C); with `read` (B,), only that position of each row asks: -> (B, 1, C).
+        """x (B, T, C) -> (B, T, C); with `read` (B, R), only those positions of each row ask: -> (B, R, C).
 
         mask (B or 1, 1, T, S), True where a query may look; without one, position t looks at 0..t.
         """
@@ -45,7 +45,7 @@ class Attention(nn.Module):
         if cache is not None:
             k, v = cache.extend(self.layer, k, v)  # (B, H, S, D)
         if read is not None:
-            q = q.gather(2, read[:, None, None, None].expand(-1, q.size(1), 1, self.head_dim))  # (B, H, 1, D)
+            q = q.gather(2, read[:, None, :, None].expand(-1, q.size(1), -1, self.head_dim))  # (B, H, R, D)
         mixed = self._attend(q, k, v, mask)  # (B, H, T, D)
         return self.projection(mixed.transpose(1, 2).flatten(2))
 

@@ -42,9 +42,9 @@ class Block(nn.Module):
     def forward(
         self, x: Tensor, mask: Tensor | None = None, cache: KVCache | None = None, read: Tensor | None = None
     ) -> Tensor:
-        """x (B, T, C) -> (B, T, C); with `read` (B,), only that position of each row goes on: -> (B, 1, C)."""
+        """x (B, T, C) -> (B, T, C); with `read` (B, R), only those positions of each row go on: -> (B, R, C)."""
         attended = self.attention(self.norm1(x), mask, cache, read)
         if read is not None:
-            x = x.gather(1, read[:, None, None].expand(-1, 1, x.size(2)))
+            x = x.gather(1, read[:, :, None].expand(-1, -1, x.size(2)))
         x = x + self.dropout(attended)
         return x + self.dropout(self.feed_forward(self.norm2(x)))

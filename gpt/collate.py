@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -50,6 +51,22 @@ def pad_rows(rows: Sequence[Row], pad_id: int, length: int | None = None) -> tup
     return tokens, torch.tensor(lengths, dtype=torch.int64)
 
 
+class TokenRows:
+    """Rows of token ids, of which some at a time stand side by side."""
+
+    def __init__(self, rows: Sequence[Row], pad_id: int) -> None:
+        self.rows = rows
+        self.pad_id = pad_id
+        self.sizes = np.array([len(row) for row in rows], np.int64)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def batch(self, chosen: np.ndarray, width: int | None = None) -> tuple[Tensor, Tensor]:
+        """Tokens (B, T) int64 and lengths (B,)."""
+        return pad_rows([self.rows[row] for row in chosen.tolist()], self.pad_id, width)
+
+
 def instruction_batch(
     rows: Sequence[tuple[Row, Row]],
     end_id: int,
@@ -74,3 +91,17 @@ def instruction_batch(
         if mask_prompt:
             targets[i, : max(0, len(prompt) - 1)] = IGNORED
     return inputs, targets
+
+
+def read_counted(
+    inputs: Tensor, targets: Tensor, buckets: Sequence[int] | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """inputs and targets (B, T) -> inputs, read (B, R), targets (B, R): where each row's counted targets stand.
+
+    R is the most that a row has (at least 1), rounded up to a bucket; what fills up a row reads some place without a
+    target. With the prompts masked, R is the longest answer.
+    """
+    counted = targets != IGNORED
+    most = max(1, int(counted.sum(dim=1).max()))
+    read = counted.int().argsort(dim=1, descending=True, stable=True)[:, : bucket_width(most, buckets)]
+    return inputs, read, targets.gather(1, read)

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gpt.collate import bucket_width, pad_rows
-from gpt.loss import IGNORED, next_token_loss
+from gpt.collate import TokenRows
+from gpt.loss import IGNORED, next_token_loss, next_token_nats
 from gpt.runtime import Runtime
 
 Batch = tuple[Tensor, ...]
@@ -27,6 +27,19 @@ class Rows(Protocol):
 
     def batch(self, indices: Sequence[int] | np.ndarray) -> Batch:
         """Inputs (B, T), targets (B, T) and whatever else the loss takes, of these rows."""
+
+
+class PaddedRows(Protocol):
+    """Rows of different length, some of which a classifier reads side by side: `TokenRows` or `FrozenRows`."""
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """Each row's length, int64 (N,)."""
+
+    def __len__(self) -> int: ...
+
+    def batch(self, chosen: np.ndarray, width: int | None = None) -> tuple[Tensor, Tensor]:
+        """What a classifier takes of these rows, and their lengths (B,); as wide as the longest, or as `width`."""
 
 
 @contextmanager
@@ -67,6 +80,26 @@ def window_loss(
     return mean_loss(model, next_token_loss, window_batches(windows, batch_size, max_batches), runtime)
 
 
+def text_losses(model: nn.Module, rows: Rows, batch_size: int, runtime: Runtime) -> tuple[np.ndarray, np.ndarray]:
+    """Summed nats float64 (N,) and counted targets int64 (N,) of each text: each row, or each of those packed into it.
+
+    In the order in which they stand there, row after row.
+    """
+    compiled = runtime.compiled(next_token_nats)
+    nats: list[np.ndarray] = [np.empty(0)]
+    counts: list[np.ndarray] = [np.empty(0, np.int64)]
+    with evaluating(model, runtime):
+        for batch in window_batches(rows, batch_size):
+            _, targets, *positions = batch
+            begins = positions[0] == 0 if positions else torch.arange(targets.size(1)).expand_as(targets) == 0
+            counted = (targets != IGNORED).numpy().ravel()
+            text = ((begins.numpy().ravel() & counted).cumsum() - 1)[counted]
+            each = compiled(model, runtime.place(batch)).double().cpu().numpy().ravel()[counted]
+            nats.append(np.bincount(text, weights=each))
+            counts.append(np.bincount(text))
+    return np.concatenate(nats), np.concatenate(counts)
+
+
 def window_batches(windows: Rows, batch_size: int, max_batches: int | None = None) -> Iterator[Batch]:
     """All rows in order, in batches of one shape: those that fill up the last one have no target."""
     starts = range(0, len(windows), batch_size)
@@ -83,20 +116,24 @@ def classifier_probabilities(
     pad_id: int,
     batch_size: int,
     runtime: Runtime,
-    buckets: Sequence[int] | None = None,
 ) -> np.ndarray:
     """Rows of token ids -> float32 (N, n_classes), each row summing to 1.
 
     model(tokens (B, T), lengths (B,)) -> logits (B, n_classes).
     """
+    return row_probabilities(model, TokenRows(rows, pad_id), batch_size, runtime)
+
+
+def row_probabilities(model: nn.Module, rows: PaddedRows, batch_size: int, runtime: Runtime) -> np.ndarray:
+    """The same of rows that know how to stand side by side. Those of a batch are alike in length: little is padding."""
+    if not len(rows):
+        raise ValueError("there is no row to classify")
+    order = np.argsort(rows.sizes, kind="stable")
     found: list[np.ndarray] = []
     with evaluating(model, runtime):
         for start in range(0, len(rows), batch_size):
-            part = [list(row) for row in rows[start : start + batch_size]]
-            width = bucket_width(max(len(row) for row in part), buckets)
-            filled = part + [part[-1]] * (batch_size - len(part))
-            logits = model(*runtime.place(pad_rows(filled, pad_id, width)))
-            found.append(logits.float().softmax(dim=-1)[: len(part)].cpu().numpy())
-    if not found:
-        raise ValueError("there is no row to classify")
-    return np.concatenate(found)
+            chosen = order[np.minimum(np.arange(start, start + batch_size), len(rows) - 1)]
+            found.append(model(*runtime.place(rows.batch(chosen))).float().softmax(dim=-1).cpu().numpy())
+    probabilities = np.empty((len(rows), found[0].shape[1]), np.float32)
+    probabilities[order] = np.concatenate(found)[: len(rows)]
+    return probabilities

@@ -154,7 +154,7 @@ class _Text:
         if self.cache is not None:
             tokens = tokens[:, self.cache.length :]
         rows, width = tokens.shape
-        newest = torch.full((rows,), width - 1, device=tokens.device) if width > 1 else None
+        newest = torch.full((rows, 1), width - 1, device=tokens.device) if width > 1 else None
         return self.model.head(self.model.hidden(tokens, self.cache, padding, newest)[:, -1])
 
     @torch.inference_mode()

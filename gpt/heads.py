@@ -48,9 +48,10 @@ class Classifier(Transformer):
     def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """tokens (B, T) int64, of which the first lengths (B,), at least 1, are real -> (B, n_classes).
 
-        What pads the rest does not matter: no real token looks at it.
+        What pads the rest does not matter: no real token looks at it. What `stream` made of tokens (B, T, C) is taken
+        in their place.
         """
-        return self.head(self.hidden(tokens, read=lengths - 1)[:, 0])
+        return self.head(self.hidden(tokens, read=lengths[:, None] - 1)[:, 0])
 
 
 def select_trainable(model: Classifier, part: Part) -> int:

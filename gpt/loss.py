@@ -69,6 +69,21 @@ def next_token_loss(model: nn.Module, batch: tuple[Tensor, ...]) -> tuple[Tensor
     return language_model_loss(logits, targets)
 
 
+def answer_loss(model: nn.Module, batch: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+    """The same where few targets count: of inputs (B, T) only the positions read (B, R) are scored, against targets
+    (B, R), so that neither the last block nor the head works for what the loss leaves out (`collate.read_counted`)."""
+    inputs, read, targets = batch
+    return language_model_loss(model(inputs, read=read), targets)
+
+
+def next_token_nats(model: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
+    """For `evaluate`: the batch of `next_token_loss` -> the nats of every target (B, T), 0 where it doesn't count."""
+    inputs, targets, *positions = batch
+    logits = model(inputs, positions=positions[0]) if positions else model(inputs)
+    nats = F.cross_entropy(logits.flatten(0, -2).float(), targets.flatten(), ignore_index=IGNORED, reduction="none")
+    return nats.view(targets.shape)
+
+
 def label_loss(model: nn.Module, batch: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
     """For `train` and `evaluate`: the batch is tokens (B, T), lengths (B,) and labels (B,)."""
     tokens, lengths, labels = batch

@@ -34,12 +34,12 @@ class Transformer(nn.Module):
         read: Tensor | None = None,
         positions: Tensor | None = None,
     ) -> Tensor:
-        """tokens (B, T) int64 -> (B, T, C), after the final norm.
+        """tokens (B, T) int64 -> (B, T, C), after the final norm; or what `stream` made of them (B, T, C) -> the same.
 
         cache: the tokens before these; this call adds its own. padding (B,): how many columns on the left of each row,
-        counted from the cache's beginning, are padding. read (B,): one position of each row, which then is all that the
-        last block computes: -> (B, 1, C). positions (B, T), for rows packed with several texts: each text's count from
-        0, and see only itself. Raises ValueError when the text outgrows the context.
+        counted from the cache's beginning, are padding. read (B, R): some positions of each row, which then are all
+        that the last block computes: -> (B, R, C). positions (B, T), for rows packed with several texts: each text's
+        count from 0, and see only itself. Raises ValueError when the text outgrows the context.
         """
         start = cache.length if cache is not None else 0
         end = start + tokens.size(1)
@@ -52,15 +52,31 @@ class Transformer(nn.Module):
             mask = within_segments(positions)
         else:
             positions = columns if padding is None else (columns - padding[:, None]).clamp(min=0)
-        x = self.embeddings(tokens, positions)
-        for block in self.blocks[:-1]:
-            x = block(x, mask, cache)
-        if read is not None:
-            mask = visible(start + read[:, None], end, padding)
+        x = tokens if tokens.is_floating_point() else self.stream(tokens, positions, mask, cache)
+        if read is not None and mask is not None:
+            queries = mask.expand(len(read), -1, -1, -1)
+            mask = queries.gather(2, read[:, None, :, None].expand(-1, 1, -1, mask.size(3)))
+        elif read is not None:
+            mask = visible(start + read, end, None)
         x = self.blocks[-1](x, mask, cache, read)
         if cache is not None:
             cache.length = end
         return self.final_norm(x)
+
+    def stream(
+        self,
+        tokens: Tensor,
+        positions: Tensor | None = None,
+        mask: Tensor | None = None,
+        cache: KVCache | None = None,
+    ) -> Tensor:
+        """tokens (B, T) int64 -> (B, T, C): the embeddings and every block but the last."""
+        if positions is None:
+            positions = torch.arange(tokens.size(1), device=tokens.device)[None]
+        x = self.embeddings(tokens, positions)
+        for block in self.blocks[:-1]:
+            x = block(x, mask, cache)
+        return x
 
     @property
     def n_parameters(self) -> int:
@@ -100,9 +116,10 @@ class GPT(Transformer):
         cache: KVCache | None = None,
         padding: Tensor | None = None,
         positions: Tensor | None = None,
+        read: Tensor | None = None,
     ) -> Tensor:
-        """tokens (B, T) int64 -> logits (B, T, vocab_size); the arguments are those of `hidden`."""
-        return self.head(self.hidden(tokens, cache, padding, positions=positions))
+        """tokens (B, T) int64 -> logits (B, T or R, vocab_size); the arguments are those of `hidden`."""
+        return self.head(self.hidden(tokens, cache, padding, read, positions))
 
 
 def visible(queries: Tensor, n_keys: int, padding: Tensor | None) -> Tensor:

@@ -9,7 +9,7 @@ within a source no row comes a third time before each has come twice.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -84,6 +84,10 @@ class ByLength:
     lengths: tuple[int, ...]
     """One a row."""
 
+    @cached_property
+    def _lengths(self) -> np.ndarray:
+        return np.array(self.lengths)
+
     @property
     def sizes(self) -> tuple[int, ...]:
         return self.order.sizes
@@ -98,7 +102,7 @@ class ByLength:
         numbers = range(group * GROUP, min((group + 1) * GROUP, self.batches_per_epoch(batch_size)))
         begin = number - position
         rows = np.concatenate([self.order.batch(begin + other, batch_size) for other in numbers])
-        rows = rows[np.argsort(np.array(self.lengths)[rows], kind="stable")].reshape(-1, batch_size)
+        rows = rows[np.argsort(self._lengths[rows], kind="stable")].reshape(-1, batch_size)
         shuffled = permutation(len(rows), self.order.seed, "by length", epoch, group)
         chosen: np.ndarray = rows[shuffled[position - numbers[0]]]
         return chosen

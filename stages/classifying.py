@@ -13,8 +13,8 @@ import tiktoken
 import torch
 from torch import nn
 
-from gpt.collate import pad_rows
-from gpt.evaluate import classifier_probabilities
+from gpt.evaluate import classifier_probabilities, row_probabilities
+from gpt.frozen import padded_rows
 from gpt.heads import Classifier
 from gpt.loss import label_loss
 from gpt.train import TrainResult
@@ -70,18 +70,18 @@ def train_classifier(
     order = order_of(stage, "messages", [len(row) for row in part.rows])
     total_steps = steps_of(params, order)
     runtime = runtime_of(stage, model, total_steps * tokens_per_step(params, data.max_length))
-
     width = data.max_length if runtime.compile else None  # compiled for one shape, or as wide as its longest row
+    runtime.prepare(model)
+    learned, measured = (
+        padded_rows(model, messages.rows, data.pad_id, params.batch_size, runtime) for messages in (part, validation)
+    )
 
     def batch(step: int, micro: int) -> tuple[torch.Tensor, ...]:
         chosen = rows_at(params, order, step, micro)
-        tokens, lengths = pad_rows([part.rows[row] for row in chosen], data.pad_id, width)
-        return tokens, lengths, part.classes[chosen.tolist()]
+        return *learned.batch(chosen, width), part.classes[chosen.tolist()]
 
     def evaluate(module: nn.Module) -> dict[str, float]:
-        probabilities = classifier_probabilities(
-            module, validation.rows, data.pad_id, params.batch_size, runtime, [data.max_length]
-        )
+        probabilities = row_probabilities(module, measured, params.batch_size, runtime)
         return {f"validation_{name}": value for name, value in scores_of(probabilities, validation).items()}
 
     return fit(
@@ -116,7 +116,7 @@ def predictions(
     found = []
     for part in ("validation", "test"):
         messages = data.parts[part]
-        table = classifier_probabilities(model, messages.rows, data.pad_id, batch_size, runtime, [data.max_length])
+        table = classifier_probabilities(model, messages.rows, data.pad_id, batch_size, runtime)
         for index, row in enumerate(table):
             found.append(
                 {

@@ -68,8 +68,9 @@ def main(stage: Stage) -> None:
     answers = scored_answers()
     bootstrap = scoring.bootstrap_of(stage)
     vocab_size = load_encoding(Path("data/tokenizer")).n_vocab
+    language, losses = scoring.language_scores(stage)
     metrics: dict[str, Any] = {
-        "language": scoring.language_scores(stage),
+        "language": language,
         "vocab_size": vocab_size,
         "uniform_loss": math.log(vocab_size),
         "classify": scoring.classifier_metrics(messages, labels, bootstrap),
@@ -88,6 +89,7 @@ def main(stage: Stage) -> None:
     stage.out(OUT / "plots").mkdir()
     draw(stage.out(OUT / "plots"), found, labels)
     write_tables(stage, found)
+    losses.to_csv(stage.out(OUT / "losses.csv"), index=False, lineterminator="\n")
 
     columns = ["variant", "part", "index", "expected", "predicted", "correct", "probabilities"]
     write_lines(
@@ -97,7 +99,7 @@ def main(stage: Stage) -> None:
     )
     report = write_report(found, stage.params.evaluate.report_items)
     stage.out(OUT / "report.md").write_text(report, encoding="utf-8", newline="\n")
-    for name in ("report.md", "predictions.jsonl", "plots", "confusion.csv", "kinds"):
+    for name in ("report.md", "predictions.jsonl", "losses.csv", "plots", "confusion.csv", "kinds"):
         stage.log_artifact(stage.out(OUT / name))
     stage.write_metrics(metrics)
 

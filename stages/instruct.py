@@ -14,12 +14,12 @@ import torch
 from torch import nn
 
 from corpus.prompts import extract_answer, format_answer, format_prompt
-from gpt.collate import buckets_up_to, instruction_batch
+from gpt.collate import buckets_up_to, instruction_batch, read_counted
 from gpt.evaluate import mean_loss
 from gpt.generate import generate
 from gpt.hf_format import save_gpt2
 from gpt.lora import add_lora, merge_lora
-from gpt.loss import next_token_loss
+from gpt.loss import answer_loss, next_token_loss
 from gpt.model import GPT
 from gpt.seeds import generator
 from gpt.settings import write_settings
@@ -78,17 +78,21 @@ def train_assistant(
     buckets = buckets_up_to(longest) if runtime.compile else None  # few widths: each costs the compiler one more pass
 
     def collate(chosen: Rows) -> tuple[torch.Tensor, ...]:
-        end = encoding.eot_token
-        return instruction_batch(chosen, end, mask_prompt=params.mask_prompt, max_length=limit, buckets=buckets)
+        end, masked = encoding.eot_token, params.mask_prompt
+        found = instruction_batch(chosen, end, mask_prompt=masked, max_length=limit, buckets=buckets)
+        return read_counted(*found, buckets) if masked else found
+
+    loss = answer_loss if params.mask_prompt else next_token_loss
+    lengths = [len(prompt) + len(answer) for prompt, answer in rows["validation"]]
+    held_out = [
+        collate([rows["validation"][row] for row in batch]) for batch in batches_by_length(lengths, params.batch_size)
+    ]
 
     def batch(step: int, micro: int) -> tuple[torch.Tensor, ...]:
         return collate([rows["train"][row] for row in rows_at(params, order, step, micro)])
 
     def evaluate(module: nn.Module) -> dict[str, float]:
-        held_out = rows["validation"]
-        starts = range(0, len(held_out), params.batch_size)
-        batches = (collate(held_out[start : start + params.batch_size]) for start in starts)
-        return {"validation_loss": mean_loss(module, next_token_loss, batches, runtime)[0]}
+        return {"validation_loss": mean_loss(module, loss, held_out, runtime)[0]}
 
     return fit(
         stage,
@@ -97,7 +101,7 @@ def train_assistant(
         runtime,
         total_steps=total_steps,
         batch=batch,
-        loss=next_token_loss,
+        loss=loss,
         evaluate=evaluate,
         variant=variant,
         unit="answer_tokens" if params.mask_prompt else "tokens",
@@ -113,7 +117,7 @@ def answer(
     prompts = [encoding.encode_ordinary(format_prompt(entry, params.template))[-room:] for entry in entries]
     texts: dict[int, str] = {}
     with stage.progress(len(entries), "answers", f"{variant} {part}") as progress:
-        for batch in batches_by_length(prompts, ANSWERED_AT_ONCE):
+        for batch in batches_by_length([len(prompt) for prompt in prompts], ANSWERED_AT_ONCE):
             written = generate(
                 model,
                 [prompts[index] for index in batch],
@@ -130,9 +134,9 @@ def answer(
     ]
 
 
-def batches_by_length(prompts: list[list[int]], size: int) -> list[list[int]]:
-    """The prompts' numbers in batches of neighbours in length: padding and stragglers cost time."""
-    order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
+def batches_by_length(lengths: list[int], size: int) -> list[list[int]]:
+    """The rows' numbers in batches of neighbours in length: padding and stragglers cost time."""
+    order = sorted(range(len(lengths)), key=lambda index: lengths[index])
     return [order[start : start + size] for start in range(0, len(order), size)]
 
 

@@ -14,38 +14,50 @@ from corpus.instructions import leaks
 from corpus.intervals import mean_interval
 from corpus.messages import overlap
 from corpus.scores import answer_scores, classification_scores
-from gpt.evaluate import Batch, Rows, window_loss
+from gpt.evaluate import Batch, Rows, text_losses
 from gpt.seeds import derive
 from gpt.tokens import read_index
 from pipeline.stage import Stage
 from stages.items import HELD_OUT, MESSAGES, read_entries
 from stages.lines import read_lines
 from stages.models import runtime_of, starting_model
-from stages.windows import TOKENS, floor_of, parts, rows_of, whole_documents
+from stages.windows import TOKENS, documents_of, floor_of, parts, rows_of, whole_documents
 
 TRAINING_ROWS = 512  # of the training part, to show how much better the model knows it; held-out parts count whole
 CLASSIFIERS = ("bag_of_words", "random", "pretrained", "lora", "full")  # in the order of reports and plots
 
 
-def language_scores(stage: Stage) -> dict[str, Any]:
-    """Loss and perplexity of the base, and of its shape with random weights, on every part; the floor where known."""
+def language_scores(stage: Stage) -> tuple[dict[str, Any], pd.DataFrame]:
+    """Loss and perplexity of the base on every part, and of its shape with random weights on those held out (it has
+    learned from none); the floor where known.
+
+    And what the held-out parts' losses are the sums of: variant, part, document, tokens, nats, a row a text that was
+    scored by itself (a document, a piece of one that is longer than the context, or a window).
+    """
     found: dict[str, Any] = {}
+    texts: list[pd.DataFrame] = []
     for name in ("pretrained", "random"):
         model = starting_model(name, stage.params.seed)
         runtime = runtime_of(stage, model)
         runtime.prepare(model)
         found[name] = {}
-        for part in parts():
+        for part in [part for part in parts() if name == "pretrained" or part in HELD_OUT]:
             rows = rows_of(part, model.config.context_length)
             rows = spread(rows, TRAINING_ROWS) if part == "train" else rows
-            loss, tokens = window_loss(model, rows, stage.params.evaluate.batch_size, runtime)
+            nats, tokens = text_losses(model, rows, stage.params.evaluate.batch_size, runtime)
+            loss = float(nats.sum() / tokens.sum())
             found[name][part] = {
                 "loss": loss,
                 "perplexity": math.exp(loss),
-                "tokens": tokens,
+                "tokens": int(tokens.sum()),
                 **floor_scores(part, loss),
             }
-    return found
+            if part in HELD_OUT:
+                columns = {"document": documents_of(part), "tokens": tokens, "nats": nats}
+                texts.append(pd.DataFrame({"variant": name, "part": part, **columns}))
+    order = ["variant", "part", "document"]
+    losses = pd.concat(texts) if texts else pd.DataFrame(columns=[*order, "tokens", "nats"])
+    return found, losses.sort_values(order, kind="stable", ignore_index=True)
 
 
 @dataclass(frozen=True)

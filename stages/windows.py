@@ -43,6 +43,15 @@ def whole_documents(part: str) -> bool:
     return places.ndim == 2 and len(places) == len(read_index(TOKENS, part))
 
 
+def documents_of(part: str) -> np.ndarray:
+    """Which document of the part each packed piece is of, int64 (N,), in the rows' order; of windows, their numbers."""
+    places: np.ndarray = np.load(SAMPLES / f"{part}.npy", allow_pickle=False)
+    if places.ndim == 1:
+        return np.arange(len(places))
+    starts = np.asarray(read_index(TOKENS, part)[:, 0])
+    return np.searchsorted(starts, places[:, 1], side="right") - 1
+
+
 def mixed_order(seed: int) -> MixedOrder:
     """The order of the training rows that the sample stage decided on."""
     mixture = json.loads((SAMPLES / MIXTURE).read_text(encoding="utf-8"))

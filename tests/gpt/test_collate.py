@@ -10,8 +10,10 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from gpt.collate import bucket_width, buckets_up_to, instruction_batch, pad_rows
-from gpt.loss import IGNORED, language_model_loss
+from gpt.collate import bucket_width, buckets_up_to, instruction_batch, pad_rows, read_counted
+from gpt.config import GPTConfig
+from gpt.loss import IGNORED, answer_loss, language_model_loss, next_token_loss
+from gpt.model import GPT
 from gpt.tokenizer import gpt2_encoding
 
 END = 50256
@@ -92,3 +94,34 @@ def test_the_published_batch_widths(mirror: Path) -> None:
     loader: Any = DataLoader(rows, 8, shuffle=True, drop_last=True, collate_fn=collate)
     widths = [inputs.shape[1] for inputs, _ in loader]
     assert widths[:10] == [61, 76, 73, 68, 65, 72, 80, 67, 62, 75]
+
+
+ANSWERS: list[tuple[list[int], list[int]]] = [([1, 2, 3, 4], [5, 6]), ([7], []), ([8, 9], [10, 11, 12]), ([3] * 9, [1])]
+
+
+def test_read_counted_says_where_targets_count() -> None:
+    batch = instruction_batch(ANSWERS, 0, mask_prompt=True, max_length=8)
+    inputs, read, targets = read_counted(*batch)
+    assert inputs is batch[0]
+    assert targets.tolist() == [[5, 6, 0, IGNORED], [0, *[IGNORED] * 3], [10, 11, 12, 0], [IGNORED] * 4]
+    assert read[:3].tolist()[0][:3] == [3, 4, 5] and read[1, 0] == 0 and read[2].tolist() == [1, 2, 3, 4]
+    assert read_counted(*batch, buckets=(6, 8))[1].shape == (4, 6)
+    nothing = torch.full((2, 3), IGNORED)
+    assert read_counted(nothing, nothing)[1].shape == (2, 1)
+
+
+def test_reading_only_what_counts_changes_neither_loss_nor_gradient() -> None:
+    found = []
+    for loss, batch in (
+        (next_token_loss, instruction_batch(ANSWERS, 0, mask_prompt=True)),
+        (answer_loss, read_counted(*instruction_batch(ANSWERS, 0, mask_prompt=True), buckets=(6, 10))),
+    ):
+        model = GPT(GPTConfig(13, 16, 16, 2, 3, 0.0, tie_embeddings=True), torch.Generator().manual_seed(1))
+        nats, count = loss(model, batch)
+        nats.backward()  # type: ignore[no-untyped-call]
+        found.append((nats, count, {name: p.grad for name, p in model.named_parameters()}))
+    (nats, count, gradients), (other, counted, others) = found
+    assert count == counted == 3 + 1 + 4 + 2
+    torch.testing.assert_close(other, nats)
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(others[name], gradient, msg=name)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gpt.collate import instruction_batch
-from gpt.evaluate import classifier_probabilities, mean_loss, window_loss
+from gpt.evaluate import classifier_probabilities, mean_loss, text_losses, window_loss
 from gpt.loss import next_token_loss
 from gpt.runtime import Runtime
 from gpt.windows import Windows, window_starts
@@ -78,6 +78,19 @@ def test_masked_rows_weigh_by_their_tokens() -> None:
     assert together[0] == pytest.approx(apart[0], rel=1e-6)
 
 
+@pytest.mark.parametrize("batch_size", [1, 3, 64])
+def test_losses_of_windows_add_up_to_the_mean(batch_size: int) -> None:
+    tokens = np.random.default_rng(0).integers(0, 13, 43)
+    windows, model = Windows(tokens, window_starts(43, 6, 6), 6), Bigram()
+    nats, counts = text_losses(model, windows, batch_size, CPU)
+    assert counts.tolist() == [6] * 7
+    assert nats.sum() / counts.sum() == pytest.approx(window_loss(model, windows, batch_size, CPU)[0], rel=1e-6)
+    ids = torch.from_numpy(tokens)
+    alone = F.cross_entropy(model.table(ids[6:12]), ids[7:13], reduction="sum").item()
+    assert nats[1] == pytest.approx(alone, rel=1e-6)
+    assert text_losses(model, Windows(tokens, [], 6), 2, CPU)[0].shape == (0,)
+
+
 def test_nothing_to_evaluate_is_an_error() -> None:
     with pytest.raises(ValueError, match="no token to evaluate on"):
         window_loss(Bigram(), Windows(np.arange(3), [], 4), 2, CPU)
@@ -89,13 +102,13 @@ def test_probabilities_do_not_depend_on_padding_or_batching() -> None:
     model = LastToken()
     rows = [[1, 2, 3], [4], [5, 6], [7, 8, 9, 10, 11], [12]]
     expected = model.table(torch.tensor([3, 4, 6, 11, 12])).softmax(-1).detach().numpy()
-    for batch_size, buckets in ((1, None), (2, None), (2, (8,)), (64, (2, 4, 8))):
-        found = classifier_probabilities(model, rows, 0, batch_size, CPU, buckets)
+    for batch_size in (1, 2, 64):
+        found = classifier_probabilities(model, rows, 0, batch_size, CPU)
         assert found.shape == (5, 3)
         assert np.allclose(found, expected, atol=1e-7)
     model.shapes.clear()
-    classifier_probabilities(model, rows, 0, 2, CPU, (8,))
-    assert model.shapes == {(2, 8)}
+    classifier_probabilities(model, rows, 0, 2, CPU)
+    assert model.shapes == {(2, 1), (2, 3), (2, 5)}  # neighbours in length
 
 
 def test_an_untrained_model_is_near_the_logarithm_of_its_vocabulary() -> None:

@@ -130,7 +130,16 @@ def test_left_padding_changes_nothing() -> None:
 def test_read_gives_that_position_of_the_whole() -> None:
     model, text = tiny(), tokens(3, 12)
     read = torch.tensor([11, 0, 6])
-    torch.testing.assert_close(model.hidden(text, read=read)[:, 0], model.hidden(text)[torch.arange(3), read])
+    torch.testing.assert_close(model.hidden(text, read=read[:, None])[:, 0], model.hidden(text)[torch.arange(3), read])
+
+
+def test_several_positions_are_read_where_texts_are_padded_or_packed() -> None:
+    model, text, read = tiny(), tokens(2, 9), torch.tensor([[8, 3, 5], [7, 7, 4]])
+    packed = torch.tensor([[0, 1, 2, 0, 1, 2, 3, 4, 5], [0, 0, 1, 2, 3, 4, 0, 1, 2]])
+    for more in ({}, {"padding": torch.tensor([2, 0])}, {"positions": packed}):
+        whole = model(text, **more)
+        torch.testing.assert_close(model(text, read=read, **more), whole[torch.arange(2)[:, None], read])
+    torch.testing.assert_close(model.hidden(model.stream(text), read=read), model.hidden(text, read=read))
 
 
 def test_a_text_longer_than_the_context_is_refused() -> None:

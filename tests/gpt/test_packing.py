@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpt.config import GPTConfig
-from gpt.evaluate import window_loss
+from gpt.evaluate import text_losses, window_loss
 from gpt.loss import IGNORED, language_model_loss
 from gpt.model import GPT
 from gpt.packing import PackedDocuments, pack, pieces_of
@@ -90,14 +90,19 @@ def test_a_packed_document_is_scored_as_if_it_stood_alone() -> None:
             parameter.mul_(3)  # far from uniform
     tokens, index, documents = corpus([5, 20, 7, 30, 9, 3])
     runtime = choose_runtime("cpu", "float32", "off", 1, 0, model.n_parameters)
-    packed, counted = window_loss(model, rows_of(tokens, index, 32), 2, runtime)
-    alone = torch.zeros(())
+    rows = rows_of(tokens, index, 32)
+    packed, counted = window_loss(model, rows, 2, runtime)
+    alone = []
     with torch.no_grad():
         for document in documents:
             text = torch.tensor([END, *document, END])
-            alone += language_model_loss(model(text[None, :-1]), text[None, 1:])[0]
+            alone.append(language_model_loss(model(text[None, :-1]), text[None, 1:])[0].item())
     assert counted == sum(map(len, documents)) + len(documents)
-    assert packed == pytest.approx(alone.item() / counted, rel=1e-5)
+    assert packed == pytest.approx(sum(alone) / counted, rel=1e-5)
+    nats, counts = text_losses(model, rows, 2, runtime)
+    order = np.argsort(rows.pieces[:, 1])
+    assert counts[order].tolist() == [len(document) + 1 for document in documents]
+    assert nats[order].tolist() == pytest.approx(alone, rel=1e-5)
 
 
 def test_a_piece_outside_the_file_is_refused() -> None:

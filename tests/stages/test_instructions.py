@@ -48,8 +48,7 @@ def test_without_a_split_of_their_own_there_are_three_parts(stage_of: Callable[.
 
 
 def test_batches_hold_neighbours_in_length_and_every_prompt_once() -> None:
-    prompts = [[1] * length for length in (5, 1, 9, 3, 3)]
-    assert batches_by_length(prompts, 2) == [[1, 3], [4, 0], [2]]
+    assert batches_by_length([5, 1, 9, 3, 3], 2) == [[1, 3], [4, 0], [2]]
     assert batches_by_length([], 2) == []
 
 

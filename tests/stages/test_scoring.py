@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from gpt.config import GPTConfig
+from gpt.hf_format import save_gpt2
+from gpt.model import GPT
 from gpt.tokens import TokenWriter
 from gpt.windows import Windows
 from stages import scoring
@@ -46,6 +52,31 @@ def test_no_ratio_where_a_model_knows_the_documents_or_sees_only_pieces(text: Pa
     assert "over_floor" not in scoring.floor_scores("train", 0.75)
     np.save(text / "validation.npy", np.array([0, 5, 10]))
     assert "over_floor" not in scoring.floor_scores("validation", 0.75)
+
+
+@pytest.mark.parametrize(
+    ("places", "documents"),
+    [
+        ([[0, 5, 7], [0, 0, 5], [1, 12, 6], [2, 18, 4]], [0, 1, 2, 2]),  # packed; the last document cut in two
+        ([0, 4, 8], [0, 1, 2]),  # windows
+    ],
+)
+def test_every_held_out_text_has_its_loss_and_they_add_up(
+    places: list[Any], documents: list[int], text: Path, stage_of: Callable[..., Any]
+) -> None:
+    for part in ("train", "validation"):
+        np.save(text / f"{part}.npy", np.array(places))
+    save_gpt2(GPT(GPTConfig(50, 12, 16, 2, 2, 0.0)), Path("models/base"))
+    metrics, losses = scoring.language_scores(stage_of("evaluate", {"runtime.threads": 1}))
+    assert list(losses.columns) == ["variant", "part", "document", "tokens", "nats"]
+    for variant in ("pretrained", "random"):
+        rows = losses[losses["variant"] == variant]
+        assert rows["document"].tolist() == documents
+        assert set(rows["part"]) == {"validation"}
+        assert rows["nats"].sum() / rows["tokens"].sum() == pytest.approx(metrics[variant]["validation"]["loss"])
+        assert rows["tokens"].sum() == metrics[variant]["validation"]["tokens"] == (22 if len(documents) == 4 else 36)
+    losses.to_csv("losses.csv", index=False)
+    assert pd.read_csv("losses.csv")["nats"].tolist() == losses["nats"].tolist()
 
 
 def test_a_text_of_unknown_origin_has_no_floor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
