@@ -28,8 +28,8 @@ def language_model_loss(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor
 class CrossEntropy(torch.autograd.Function):
     """F.cross_entropy(reduction="sum") in float32, some rows at a time, its gradient computed on the way.
 
-    torch's own goes over all logits six times, in float32, through memory: of a training step of the default model
-    (2,560 rows of 2,000 bfloat16 logits) it took some 45 ms of 200 on 2 cores, this some 10.
+    torch's own goes over all logits six times, in float32, through memory: 57 ms for 2,560 rows of 2,000 bfloat16
+    logits, forward and backward on one core, this 12.
     """
 
     @staticmethod

@@ -14,7 +14,8 @@ Measured on 2 Xeon cores with AMX (PyTorch 2.13, a training step of 8 x 256 toke
 
 So bfloat16 pays from about 2 M parameters, and compiling, which saves some 0.12 s a step in both larger models, from
 about 300 steps of 2,048 tokens: 1e14 operations. A matrix product alone ran at 270 GFLOP/s in float32 and at 1,980 in
-bfloat16. On 2 EPYC cores with AVX512-BF16 but no AMX (180 and 400 GFLOP/s) there is still less to gain: MEASURED.
+bfloat16. On 2 EPYC cores with AVX512-BF16 but no AMX (180 and 400 GFLOP/s) a step of the default model, 8 x 320 tokens,
+took 0.20 s compiled (and 55 s to compile) and 0.20 s not compiled.
 """
 
 from __future__ import annotations

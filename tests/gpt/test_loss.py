@@ -27,7 +27,9 @@ def test_loss_and_gradient_are_those_of_torch_in_float32(monkeypatch, dtype, chu
     (gradient,) = torch.autograd.grad(nats * 0.5, logits)
 
     reference = logits.detach().clone().requires_grad_()
-    expected = F.cross_entropy(reference.float().flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum")
+    expected = F.cross_entropy(
+        reference.float().flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum"
+    )
     (wanted,) = torch.autograd.grad(expected * 0.5, reference)
     torch.testing.assert_close(nats, expected)
     torch.testing.assert_close(gradient, wanted)
