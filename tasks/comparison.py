@@ -220,7 +220,9 @@ def _answers(sheets: Sequence[Sheets]) -> list[Answers]:
 def _everywhere(sheets: Sequence[Sheets], task: str) -> list[tuple[str, str, str]]:
     """The models of a task that every result has validation items of."""
     return [
-        place for place in sheets[0] if place[0] == task and place[2] == paired.DECIDES and all(place in s for s in sheets)
+        place
+        for place in sheets[0]
+        if place[0] == task and place[2] == paired.DECIDES and all(place in s for s in sheets)
     ]
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from pipeline import paths
 from pipeline.files import remove_tree, write_atomic
@@ -55,7 +55,11 @@ def render(comparison: Comparison, form: str, live: Sequence[LiveAnswer] = (), p
     """The page as "html" or "md"."""
     templates = FileSystemLoader(Path(__file__).parent)
     environment = Environment(
-        loader=templates, autoescape=form == "html", undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=templates,
+        autoescape=select_autoescape(["html.j2"]),  # Markdown has an escape of its own: `cell`
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters |= {
         "shown": shown, "score": score, "gain": gain, "label": label, "cell": cell, "short": short, "change": change,

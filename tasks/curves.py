@@ -1,4 +1,4 @@
-"""The loss curves of several results on one plot, a colour a result, a panel a task; by matplotlib, without a window."""
+"""The loss curves of several results on one plot, a colour a result, a panel a task; by matplotlib, no window."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ def curves_of(result: Result) -> dict[tuple[str, str], pd.DataFrame]:
 def draw(results: Sequence[Result]) -> bytes | None:
     """A PNG with the validation loss over the steps; None when there are no curves."""
     curves = [curves_of(result) for result in results]
-    panels = {title: stages for title, stages in PANELS.items() if any(key[0] in stages for own in curves for key in own)}
+    panels = {
+        title: stages for title, stages in PANELS.items() if any(key[0] in stages for own in curves for key in own)
+    }
     if not panels:
         return None
     figure = Figure(figsize=(4.7 * len(panels), 4.3), layout="constrained")
@@ -48,16 +50,18 @@ def draw(results: Sequence[Result]) -> bytes | None:
                     axes.plot(
                         table["step"], values, color=COLOURS[number % len(COLOURS)], alpha=0.9,
                         linestyle=DASHES[variants.index(key) % len(DASHES)],
-                        linewidth=1.6 + 1.6 * (len(curves) - 1 - number) / max(1, len(curves) - 1),  # equal ones show both
+                        linewidth=3.2 - 1.6 * number / max(1, len(curves) - 1),  # of equal ones both show
                     )  # fmt: skip
                     losses += list(values)
         _axes(axes, title, losses)
         for place, key in enumerate(variants if len(variants) > 1 else ()):
             axes.plot([], [], color=INK, linestyle=DASHES[place % len(DASHES)], label=key[1].replace("_", " "))
         if len(variants) > 1:
-            axes.legend(frameon=False, fontsize=8, loc="upper right")
+            axes.legend(frameon=False, fontsize=8, loc="best")
     handles = [
-        figure.axes[0].plot([], [], color=COLOURS[n % len(COLOURS)], linewidth=2.5, label=f"{letter(n)}  {result.name}")[0]
+        figure.axes[0].plot(
+            [], [], color=COLOURS[n % len(COLOURS)], linewidth=2.5, label=f"{letter(n)}  {result.name}"
+        )[0]
         for n, result in enumerate(results)
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=min(3, len(handles)), frameon=False)

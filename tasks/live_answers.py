@@ -26,7 +26,9 @@ class LiveAnswer:
     answers: tuple[str, ...]
 
 
-def answer_live(results: Sequence[Result], prompts: Sequence[str], time_limit_s: float = TIME_LIMIT_S) -> list[LiveAnswer]:
+def answer_live(
+    results: Sequence[Result], prompts: Sequence[str], time_limit_s: float = TIME_LIMIT_S
+) -> list[LiveAnswer]:
     """Every prompt's answers, greedy. RuntimeError when the process that answers ends badly."""
     if not prompts:
         return []
@@ -40,7 +42,9 @@ def answer_live(results: Sequence[Result], prompts: Sequence[str], time_limit_s:
         ]
         said = iter(_ask(lines, time_limit_s))
         return [
-            LiveAnswer(prompt, tuple(next(said) if model else "(its assistant's files are not here)" for model in models))
+            LiveAnswer(
+                prompt, tuple(next(said) if model else "(its assistant's files are not here)" for model in models)
+            )
             for prompt in prompts
         ]
 

@@ -1,7 +1,7 @@
 """The items that several results answered, paired by what was asked, and the verdicts that follow from them.
 
 Messages and instructions are the same only where text and expected answer agree; the split may have changed between two
-runs, so that a number of a line means nothing. Documents have no text here: they are the same where the token files are.
+runs, so that a line's number means nothing. Documents have no text here: they are the same where the token files are.
 """
 
 from __future__ import annotations
@@ -135,7 +135,9 @@ def missing(results: Sequence[Result], sheets: Sequence[Sheets]) -> list[str]:
     said = []
     for task, things in names.items():
         without = [
-            result.name for result, own in zip(results, sheets, strict=True) if not any(place[0] == task for place in own)
+            result.name
+            for result, own in zip(results, sheets, strict=True)
+            if not any(place[0] == task for place in own)
         ]
         if without:
             said.append(f"{things}: not recorded by {', '.join(without)}")

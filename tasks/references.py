@@ -3,7 +3,7 @@
 workspace                                  what lies here, as dvc.lock has it
 a git revision                             a commit that holds a dvc.lock; its files come from DVC's cache
 a DVC experiment                           by its name
-an MLflow run                              of a stage, or of a whole flow: its id or the id's first 8 characters and more
+an MLflow run                              of a stage, or of a whole flow: its id, or 8 characters and more of it
 models:/NAME/3  models:/NAME@champion      a registered model's version, or the one with an alias (also NAME@champion)
 
 A run's lineage is put together from DVC's run cache, by the digests in its tags: what it was made from, stage by stage,
@@ -66,7 +66,7 @@ def resolve(root: Path, name: str) -> Result:
     if found := RUN_ID.fullmatch(name):
         return _of_run(root, name, _whole_run_id(found.group(1)))
     if found := ALIAS.fullmatch(name):
-        return _of_version(root, name, found.group(1), None, found.group(2))
+        return _of_version(root, name, found.group(1), "", found.group(2))
     raise ValueError(f"{name!r} is not known here: {ALLOWED}")
 
 
@@ -81,7 +81,7 @@ def _of_commit(root: Path, name: str, kind: str, commit: str) -> Result:
     return _result(root, name, kind, entries, commit=commit, dirty=False)
 
 
-def _of_version(root: Path, name: str, model: str, version: str | None, alias: str | None = None) -> Result:
+def _of_version(root: Path, name: str, model: str, version: str, alias: str | None = None) -> Result:
     from mlflow.exceptions import MlflowException
 
     client = _server(name).client

@@ -7,6 +7,7 @@ DVC's cache, by their md5; the workspace, if the very same bytes lie there; MLfl
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -38,7 +39,7 @@ class Result:
 
     `stage`: the one stage whose run was named. `runs`: MLflow runs, stage by stage, as far as they are known.
     `logged`: metrics as MLflow has them, for stages whose metrics.json cannot be read. `dirty`: the code had changes
-    that no commit holds. `own`: whether `stages` was read from a lock file and not put together.
+    that no commit holds.
     """
 
     name: str
@@ -83,7 +84,7 @@ class Result:
         for stage, entry in self.stages.items():
             for leaf, value in leaves(locked_inputs(entry)["params"]).items():
                 read.setdefault(leaf, {})[stage] = value
-        found = {}
+        found: dict[str, Any] = {}
         for leaf, values in read.items():
             same = all(value == next(iter(values.values())) for value in values.values())
             found |= {leaf: next(iter(values.values()))} if same else {f"{s}: {leaf}": v for s, v in values.items()}
@@ -175,11 +176,10 @@ class Artifacts:
     runs: Mapping[str, str]
 
     def read(self, path: str) -> bytes | None:
-        import tempfile
-
         run_id, inside = self._run_and_file(path)
-        if run_id is None or (parent := str(PurePosixPath(inside).parent)) is None:
+        if run_id is None:
             return None
+        parent = str(PurePosixPath(inside).parent)
         kept = self.client.list_artifacts(run_id, None if parent == "." else parent)
         if inside not in [item.path for item in kept]:
             return None
@@ -193,7 +193,9 @@ class Artifacts:
 
     def _run_and_file(self, path: str) -> tuple[str | None, str]:
         parts = PurePosixPath(path).parts
-        return (self.runs.get(parts[1]), "/".join(parts[2:])) if parts[0] == "reports" and len(parts) > 2 else (None, "")
+        return (
+            (self.runs.get(parts[1]), "/".join(parts[2:])) if parts[0] == "reports" and len(parts) > 2 else (None, "")
+        )
 
 
 def _out_of(path: str, outputs: Mapping[str, str]) -> str | None:
