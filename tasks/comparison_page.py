@@ -146,7 +146,8 @@ def short(value: Any) -> str:
 
 def cell(value: Any) -> str:
     """Text for a cell of a Markdown table, as it is: nothing in it is markup."""
-    text = re.sub(r"([\\`*_{}\[\]<>|#~])", r"\\\1", str(value))
+    text = str(value).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    text = re.sub(r"([\\`*_{}\[\]|#~])", r"\\\1", text)
     return text.replace("\r", "").replace("\n", "<br>")
 
 
