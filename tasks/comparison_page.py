@@ -128,6 +128,8 @@ def shown(value: Any) -> str:
         return {True: "true", False: "false", None: "null"}[value]
     if isinstance(value, float):
         return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.5g}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(shown, value))}]"
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
