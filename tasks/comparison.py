@@ -143,7 +143,7 @@ def _row_counts(result: Result) -> dict[str, int]:
 
 
 def _code(root: Path, first: Result, second: Result) -> list[CodeFile]:
-    """What the stages' recorded digests say differs, and what git says; changes in no commit are only in the former."""
+    """What the recorded digests say, then what git says; a change that no commit holds is only in the former."""
     stages: dict[str, list[str]] = {}
     for stage in first.inputs.keys() & second.inputs.keys():
         for path, md5 in first.inputs[stage].items() | second.inputs[stage].items():
@@ -155,7 +155,7 @@ def _code(root: Path, first: Result, second: Result) -> list[CodeFile]:
     order = list(first.stages)
     return [
         CodeFile(path, tuple(sorted(stages.get(path, ()), key=order.index)), *lines.get(path, ("", "")))
-        for path in sorted({*stages, *lines})
+        for path in sorted({*stages, *lines}, key=lambda path: (path not in stages, path))
     ]
 
 

@@ -31,6 +31,7 @@ VARIANTS = {
 }
 TASKS = {"classify": "messages", "instruct": "instructions", "language": "language"}
 SHOWN, AGREEING = 12, 3  # questions, of each model
+FILES = 40
 
 
 def write_page(comparison: Comparison, live: Sequence[LiveAnswer] = (), name: str | None = None) -> Path:
@@ -73,6 +74,7 @@ def render(comparison: Comparison, form: str, live: Sequence[LiveAnswer] = (), p
         differing={stage: [line for line in lines if line.differs] for stage, lines in comparison.metrics.items()},
         picture=f"data:image/png;base64,{base64.b64encode(picture).decode()}" if picture else "",
         n_shown=SHOWN,
+        n_files=FILES,
         n_agreeing=AGREEING,
     )
 

@@ -246,10 +246,13 @@ def _holds(holder: Mapping[str, Any]) -> bool:
 
 
 def experiments(root: Path) -> dict[str, str]:
-    """DVC's experiments: name → git commit; of equal names the one that DVC lists last."""
+    """DVC's experiments: name → git commit; of equal names the one that DVC lists last. None without git."""
     from dvc.repo.experiments.utils import exp_refs
+    from dvc.scm import NoSCM
 
     with _repository(root) as repo:
+        if isinstance(repo.scm, NoSCM):
+            return {}
         return {ref.name: str(repo.scm.get_ref(str(ref))) for ref in exp_refs(repo.scm) if ref.name}
 
 

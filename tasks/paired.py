@@ -22,6 +22,11 @@ DECIDES = "validation"  # the part to choose on; the others are reported
 PARTS = ("validation", "test", "combinations", "train")
 MEASURES = {"classify": "accuracy", "instruct": "exact match", "language": "nats per token"}
 LOSSES = "reports/evaluate/losses.csv"
+STORED = (
+    ("classify", "messages", {"classify", "lora"}),
+    ("instruct", "instructions", {"instruct"}),
+    ("language", "losses by document", {"pretrain"}),
+)  # task, what is stored of it, the stages whose models it is about
 PREDICTIONS = "reports/evaluate/predictions.jsonl"
 TOKENS = "data/tokens"
 NAMED = {"lora": "lora", "classify": "pretrained"}  # the model that a run of these stages is about
@@ -131,9 +136,10 @@ def verdicts(results: Sequence[Result], sheets: Sequence[Sheets]) -> list[Verdic
 
 def missing(results: Sequence[Result], sheets: Sequence[Sheets]) -> list[str]:
     """What could not be judged for want of stored items, a sentence each."""
-    names = {"classify": "messages", "instruct": "instructions", "language": "losses by document"}
     said = []
-    for task, things in names.items():
+    for task, things, makers in STORED:
+        if not all(makers & {*result.stages} for result in results):  # a run of LoRA has no instructions
+            continue
         without = [
             result.name
             for result, own in zip(results, sheets, strict=True)

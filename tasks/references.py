@@ -242,7 +242,7 @@ def _server(name: str) -> Store:
     try:
         return store(uri)
     except Exception as error:
-        raise ValueError(f"{name!r}: MLflow does not answer at {uri} ({type(error).__name__})") from error
+        raise ValueError(f"{name!r}: the MLflow server does not answer ({type(error).__name__})") from error
 
 
 def _commit(root: Path, revision: str) -> str | None:

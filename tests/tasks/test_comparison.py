@@ -88,6 +88,7 @@ def test_a_lora_run_beside_a_classifiers():
     other = result("c", {MESSAGES: rows}, stages=(*stages, "classify"), stage="classify")
     found = compare(ROOT, [lora, other])
     assert [(v.variant, v.difference.verdict) for v in found.verdicts] == [("the model named", WORSE)]
+    assert not [line for line in found.missing if "instructions" in line]
 
 
 def test_what_differs_in_parameters_data_code_and_numbers():
