@@ -11,10 +11,8 @@ has all of it.
 from __future__ import annotations
 
 import argparse
-import contextlib
-import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,10 +25,10 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.exceptions import TerminationSignal
 from prefect.runtime import flow_run
-from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_ALLOW_EPHEMERAL_MODE, temporary_settings
 from prefect.states import Completed, Failed, State
 from prefect.utilities.annotations import quote
 
+from flows.session import prefect_server
 from pipeline import journal, tracking
 from tasks import comparison
 from tasks.comparison import Comparison
@@ -144,26 +142,13 @@ def _check(references: list[str], name: str | None) -> None:
 
 
 def _run(references: list[str], prompts: list[str] | None, name: str | None) -> int:
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with _our_server():
+    with prefect_server():
         state = cast("State[Any]", compare(references, prompts, name, return_state=True))
     if not state.is_completed():
         print(f"error: {state.message}", file=sys.stderr)
         return 1
     print(f"The page: {state.message}")
     return 0
-
-
-@contextlib.contextmanager
-def _our_server() -> Iterator[None]:
-    """Prefect's API is our server, or a temporary one where that won't start."""
-    try:
-        settings: dict[Any, Any] = {PREFECT_API_URL: services.prefect_api()}
-    except TimeoutError as error:
-        print(f"{error}\nGoing on with a temporary server.", file=sys.stderr)
-        settings = {PREFECT_API_URL: None, PREFECT_SERVER_ALLOW_EPHEMERAL_MODE: True}
-    with temporary_settings(settings):
-        yield
 
 
 if __name__ == "__main__":

@@ -123,8 +123,9 @@ def verdicts(results: Sequence[Result], sheets: Sequence[Sheets]) -> list[Verdic
             first, second = sheets[0][place], sheets[other][place]
             counts = len(first), len(second)
             keys = [key for key in first if key in second]
-            if place[0] == "language" and not same_documents:
-                why = "other token files: their documents cannot be paired"
+            same = same_documents and all(first[key].weight == second[key].weight for key in keys)
+            if place[0] == "language" and not same:
+                why = "other token files or windows: their documents cannot be paired"
                 found.append(Verdict(other, *place, counts, why=why))
             elif not keys:
                 found.append(Verdict(other, *place, counts, why="not one item in common"))
@@ -187,15 +188,22 @@ def _documents(result: Result) -> dict[tuple[str, str], Sheet]:
     found: dict[tuple[str, str], Sheet] = {}
     if data is not None:
         table = pd.read_csv(io.BytesIO(data), dtype={"variant": str, "part": str, "document": str})
-        for row in table.itertuples(index=False):
+        whole = table.groupby(["variant", "part", "document"], as_index=False, sort=False)[["tokens", "nats"]].sum()
+        for row in whole.itertuples(index=False):  # a long document is stored in pieces
             sheet = found.setdefault((row.variant, row.part), {})
             sheet[(row.document,)] = Item(row.document, "", "", float(row.nats), float(row.tokens))
     return found
 
 
 def _same_documents(first: Result, second: Result) -> bool:
-    read = [result.inputs.get("evaluate", {}).get(TOKENS) for result in (first, second)]
-    return read[0] is not None and read[0] == read[1]
+    """Whether the numbers of documents mean the same: the same token files, and windows, where those are scored."""
+
+    def read(result: Result) -> list[Any]:
+        tokens, rows = result.inputs.get("evaluate", {}).get(TOKENS), result.params.get("sample.rows")
+        cut = () if rows == "documents" else ("sample.stride", "model.context_length")
+        return [tokens, rows, *(result.params.get(leaf) for leaf in cut)]
+
+    return read(first)[0] is not None and read(first) == read(second)
 
 
 def _difference(task: str, pairs: Sequence[tuple[Item, Item]]) -> Difference:

@@ -65,6 +65,12 @@ def test_losses_are_compared_by_document_where_the_token_files_agree():
     said = verdict(compare(ROOT, [first, lower]), "language")
     assert (said.difference.verdict, said.measure) == (BETTER, "nats per token")
     assert said.difference.difference == pytest.approx(-0.5 * 80 / sum(tokens))
+    pieces = losses([value / 2 for value in nats], [10] * 80)
+    whole = {paired.LOSSES: pieces + pieces.split("\n", 1)[1]}  # each document in two
+    said = verdict(compare(ROOT, [result("a", whole), result("b", whole)]), "language")
+    assert (said.difference.items, said.difference.first) == (80, pytest.approx(sum(nats) / 1600))
+    longer = result("c", {paired.LOSSES: losses(nats, [n + 1 for n in tokens])})
+    assert verdict(compare(ROOT, [first, longer]), "language").difference is None
     other = result("c", {paired.LOSSES: losses(nats, tokens)}, tokens="f" * 32)
     said = verdict(compare(ROOT, [first, other]), "language")
     assert said.difference is None and "cannot be paired" in said.why
