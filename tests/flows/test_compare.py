@@ -14,6 +14,7 @@ from tests.tasks.tiny_repo import dvc, run, set_number
 def test_two_commits_side_by_side(server, done, at_home, monkeypatch, capfd):
     from prefect import get_client
     from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+    from prefect.settings import PREFECT_API_URL, temporary_settings
 
     from flows.compare import main
 
@@ -27,7 +28,7 @@ def test_two_commits_side_by_side(server, done, at_home, monkeypatch, capfd):
     page = at_home / "comparisons" / "two" / "comparison.html"
     assert f"The page: {page}" in capfd.readouterr().out
     assert "right.number" in page.read_text()
-    with get_client(sync_client=True) as client:
+    with temporary_settings({PREFECT_API_URL: f"{server}/api"}), get_client(sync_client=True) as client:
         wanted = ArtifactFilter(key=ArtifactFilterKey(any_=["scriptorium-comparison"]))
         (artifact,) = client.read_artifacts(artifact_filter=wanted)
     assert artifact.data == (page.parent / "comparison.md").read_text()
