@@ -19,7 +19,7 @@ export HF_HUB_OFFLINE := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run chat app plan preset test lint ui stop sync gc clean
+.PHONY: help run compare chat app plan preset test lint ui stop sync gc clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -34,6 +34,9 @@ $(READY): requirements.lock
 run: $(READY)  ## train: everything that is stale, and nothing else (DATA=embedded|book MODEL=nano|small|gpt2-124m compose presets first)
 	@$(if $(DATA)$(MODEL),$(BIN)/python -m pipeline.preset $(if $(DATA),data=$(DATA)) $(if $(MODEL),model=$(MODEL)))
 	@$(BIN)/python -m flows.train $(if $(STAGES),--stages $(STAGES)) $(if $(PARALLEL),--parallel $(PARALLEL))
+
+compare: $(READY)  ## results side by side, and whether they differ by more than noise: A=… B=… (ARGS='C D' PROMPT='…'; docs/compare.md)
+	@$(BIN)/python -m flows.compare $(if $(A),"$$A") $(if $(B),"$$B") $(ARGS) $(if $(PROMPT),--prompt "$$PROMPT")
 
 chat: $(READY)  ## talk to what was trained, also through pipes (ARGS='--complete "Long ago"': one answer; ARGS=--help: more)
 	@$(BIN)/python -m serving.chat $(ARGS)

@@ -10,8 +10,8 @@ import json
 import logging
 import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -193,10 +193,14 @@ def _restorable(repo: Any, stage: Any) -> bool:
 def _read_lock(root: Path) -> dict[str, dict[str, Any]]:
     """The entries of dvc.lock; ValueError when it is cut short (mostly still YAML, but half a line or half an item)."""
     file = root / "dvc.lock"
-    if not file.exists():
-        return {}
+    damaged = f"{file} is damaged (DVC was interrupted while writing it)"
+    return parse_lock(file.read_bytes(), damaged) if file.exists() else {}
+
+
+def parse_lock(data: bytes, otherwise: str) -> dict[str, dict[str, Any]]:
+    """The entries of a dvc.lock, from wherever its bytes come; ValueError(otherwise) when it is not whole."""
     try:
-        text = file.read_text(encoding="utf-8")
+        text = data.decode("utf-8")
         content = YAML(typ="safe").load(text)
         entries: dict[str, dict[str, Any]] = content["stages"]
         items = [item for entry in entries.values() for kind in ("deps", "outs") for item in entry.get(kind, ())]
@@ -205,7 +209,7 @@ def _read_lock(root: Path) -> dict[str, dict[str, Any]]:
     except (YAMLError, UnicodeDecodeError, KeyError, TypeError, AttributeError):
         whole = False
     if not whole:
-        raise ValueError(f"{file} is damaged (DVC was interrupted while writing it)")
+        raise ValueError(otherwise)
     return entries
 
 
@@ -239,3 +243,35 @@ def _holds(holder: Mapping[str, Any]) -> bool:
         return False
     except psutil.AccessDenied:
         return True
+
+
+def experiments(root: Path) -> dict[str, str]:
+    """DVC's experiments: name → git commit; of equal names the one that DVC lists last. None without git."""
+    from dvc.repo.experiments.utils import exp_refs
+    from dvc.scm import NoSCM
+
+    with _repository(root) as repo:
+        if isinstance(repo.scm, NoSCM):
+            return {}
+        return {ref.name: str(repo.scm.get_ref(str(ref))) for ref in exp_refs(repo.scm) if ref.name}
+
+
+def cached_object(root: Path) -> Callable[[str], Path]:
+    """A function from an md5 to the file in which DVC's cache holds those bytes, if it does."""
+    with _repository(root) as repo:
+        place = Path(repo.cache.local.path)
+    return lambda md5: place / md5[:2] / md5[2:]
+
+
+def recorded_runs(root: Path) -> list[dict[str, Any]]:
+    """What DVC's run cache remembers of the stages that ran: entries as in dvc.lock, without names, newest first."""
+    with _repository(root) as repo:
+        folder = Path(repo.stage_cache.cache_dir)
+    files = sorted(folder.glob("*/*/*"), key=lambda file: file.stat().st_mtime, reverse=True)
+    found = []
+    for file in files:
+        with suppress(YAMLError, UnicodeDecodeError, FileNotFoundError):  # being written, or removed just now
+            entry = YAML(typ="safe").load(file.read_text(encoding="utf-8"))
+            if isinstance(entry, dict) and "cmd" in entry:
+                found.append(entry)
+    return found

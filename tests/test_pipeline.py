@@ -211,3 +211,29 @@ def test_a_users_mistake_is_one_clear_sentence(tmp_path, change, said):
     assert said in done.stderr
     assert "Traceback" not in done.stderr
     assert not (folder / "data/samples/messages").exists()
+
+
+def test_two_results_are_compared_and_asked(by_dvc, tmp_path):
+    folder = tmp_path / "workspace"
+    shutil.copytree(by_dvc, folder)
+    commit = ["git", "-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "-qam", "results"]
+    run(folder, "git", "add", "dvc.lock")
+    run(folder, *commit)
+    params = folder / "params.yaml"
+    params.write_text(params.read_text().replace("  rank: 2\n", "  rank: 1\n"))
+    run(folder, "dvc", "repro", "evaluate")
+    try:
+        asked = ["--prompt", "What is the plural of cat?", "--name", "page"]
+        done = run(folder, "python", "-m", "flows.compare", "HEAD", "workspace", *asked)
+    finally:
+        run(folder, "python", "-m", "flows.services", "stop", check=False)
+    text = (folder / ".scriptorium" / "comparisons" / "page" / "comparison.md").read_text()
+    assert "| lora.rank | 2 | 1 |" in text
+    assert "**the same**: " in text
+    assert "messages, pre-trained base" in text
+    assert "## Asked now" in text and "are not here" not in text
+    assert "## Instructions: pre-trained base" in text
+    assert "The page: " in done.stdout
+    store = sqlite3.connect(folder / ".scriptorium" / "mlflow.db")
+    (names,) = zip(*store.execute("select name from runs where name = 'compare'"), strict=True)
+    assert names == ("compare",)
