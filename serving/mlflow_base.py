@@ -32,8 +32,9 @@ class BaseModel(PythonModel):
             length = int(options.get("max_new_tokens", 60))
             if not 1 <= length <= room:
                 raise ValueError(f"max_new_tokens is {length}: 1 to {room} are allowed")
-            settings = {"temperature": float(options.get("temperature", 0.0)), "seed": int(options.get("seed", 0))}
-            return ["".join(self.writer.stream(text, max_new_tokens=length, **settings)) for text in texts]
+            temperature, seed = float(options.get("temperature", 0.0)), int(options.get("seed", 0))
+            write = self.writer.stream
+            return ["".join(write(text, max_new_tokens=length, temperature=temperature, seed=seed)) for text in texts]
 
 
 mlflow.models.set_model(BaseModel())
