@@ -13,9 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -27,9 +25,9 @@ services.configure()  # before Prefect reads its settings
 from prefect import flow, task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
-from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_ALLOW_EPHEMERAL_MODE, temporary_settings
 from prefect.states import Completed, Failed, State
 
+from flows.session import prefect_server
 from pipeline.locks import hold
 from pipeline.params import load_params
 from pipeline.replay import markdown_table
@@ -37,6 +35,7 @@ from tasks import registry, validation
 from tasks.gate import Decision, decide, guards_of
 from tasks.registry import CHALLENGER, CHAMPION, NAMES, Version
 
+ERROR = "error: "  # how a line begins that tells of one
 PROMOTED, REFUSED, KEPT, FAILED = "promoted", "refused", "champion already", "failed"
 
 
@@ -64,10 +63,9 @@ def promote(models: list[str] | None = None, again: bool = False) -> Any:
         outcomes.append(cast(Outcome, state.result()) if state.is_completed() else failed)
     rows = [asdict(outcome) for outcome in outcomes]
     create_table_artifact(rows, key="scriptorium-promotion", description="What the gate decided, and why")
-    for outcome in outcomes:
-        print(in_words(outcome))
-    broken = [in_words(outcome) for outcome in outcomes if outcome.what == FAILED]
-    return Failed(message="\n".join(broken)) if broken else Completed(message=_in_short(outcomes))
+    told = "\n".join(in_words(outcome) for outcome in outcomes)
+    failed = any(outcome.what == FAILED for outcome in outcomes)
+    return Failed(message=told) if failed else Completed(message=told)
 
 
 @task(name="consider", cache_policy=NO_CACHE, persist_result=False)
@@ -130,15 +128,12 @@ def _tell(version: Version, champion: Version | None, decision: Decision, source
 
 
 def in_words(outcome: Outcome) -> str:
-    """ "scriptorium-assistant version 3 promoted, before it version 2: validation exact match …"."""
+    """ "scriptorium-assistant version 3 promoted, in place of version 2: validation exact match 0.8 → 0.9, …"."""
+    if outcome.what == FAILED:
+        return f"{ERROR}{outcome.model}: {outcome.why}"
     which = f"{outcome.model} version {outcome.version}" if outcome.version else outcome.model
     before = f", in place of version {outcome.before}" if outcome.what == PROMOTED and outcome.before else ""
     return f"{which} {outcome.what}{before}: {outcome.why}"
-
-
-def _in_short(outcomes: Sequence[Outcome]) -> str:
-    happened = [outcome.what for outcome in outcomes]
-    return ", ".join(f"{happened.count(what)} {what}" for what in dict.fromkeys(happened))
 
 
 def main(arguments: list[str]) -> int:
@@ -167,19 +162,13 @@ def main(arguments: list[str]) -> int:
 
 
 def _run(models: list[str] | None, again: bool) -> int:
-    """The flow against our Prefect server."""
-    try:
-        prefect: dict[Any, Any] = {PREFECT_API_URL: services.prefect_api()}
-    except TimeoutError as error:
-        print(f"{error}\nGoing on with a temporary server.", file=sys.stderr)
-        prefect = {PREFECT_API_URL: None, PREFECT_SERVER_ALLOW_EPHEMERAL_MODE: True}
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with temporary_settings(prefect):
+    """The flow against our Prefect server; what it decided on each model, a line each."""
+    with prefect_server():
         state = cast("State[Any]", promote(models, again, return_state=True))
-    if not state.is_completed():
-        print("\n".join(f"error: {line}" for line in str(state.message).splitlines()), file=sys.stderr)
-        return 1
-    return 0
+    lines = str(state.message).splitlines()
+    print("\n".join(line for line in lines if not line.startswith(ERROR)))
+    print("\n".join(line for line in lines if line.startswith(ERROR)), end="", file=sys.stderr)
+    return 0 if state.is_completed() else 1
 
 
 if __name__ == "__main__":

@@ -88,7 +88,11 @@ def full_name(name: str) -> str:
 def registry() -> Store:
     """The tracking server with its registry. ValueError, with what it said, when it does not answer."""
     with told():
-        return store(tracking_uri())
+        server = store(tracking_uri())
+        import mlflow
+
+        mlflow.set_tracking_uri(server.uri)  # where MLflow itself looks up `models:/…` and a version's logged model
+        return server
 
 
 @contextmanager

@@ -68,7 +68,7 @@ def _rescored(root: Path, version: Version, items: str) -> Rows:
     import mlflow
 
     with tempfile.TemporaryDirectory() as scratch, told():
-        mlflow.set_tracking_uri(registry().uri)
+        registry()
         place = Path(mlflow.artifacts.download_artifacts(f"models:/{version.model_id}", dst_path=scratch)) / "artifacts"
         out = Path(scratch) / "scores.jsonl"
         command = [sys.executable, "-m", "serving.rescore", version.kind, str(out), "--workspace", str(root)]
