@@ -64,8 +64,8 @@ def promote(models: list[str] | None = None, again: bool = False) -> Any:
     rows = [asdict(outcome) for outcome in outcomes]
     create_table_artifact(rows, key="scriptorium-promotion", description="What the gate decided, and why")
     told = "\n".join(in_words(outcome) for outcome in outcomes)
-    failed = any(outcome.what == FAILED for outcome in outcomes)
-    return Failed(message=told) if failed else Completed(message=told)
+    broken = any(outcome.what == FAILED for outcome in outcomes)
+    return Failed(message=told) if broken else Completed(message=told)
 
 
 @task(name="consider", cache_policy=NO_CACHE, persist_result=False)
