@@ -2,8 +2,8 @@
 
     python -m flows.serve [--workers 1]          (make serve; ASSISTANT_PORT and CLASSIFIER_PORT choose ports)
 
-Ctrl-C ends both. Each runs below `tasks/supervise.py`, whose lifeline this process holds: however this one ends, `kill -9`
-among the ways, nothing is left behind. Which version answers is settled at the start: after a promotion, start again.
+Ctrl-C ends both. Each runs below `tasks/supervise.py`, whose lifeline this process holds: however this one ends (`kill
+-9`, too), nothing is left behind. Which version answers is settled at the start: after a promotion, start again.
 """
 
 from __future__ import annotations
