@@ -89,7 +89,7 @@ def sort_lock(root: Path) -> None:
 def cache_folder(root: Path) -> Path:
     """Where DVC's cache lies, absolute, wherever a configuration put it."""
     with _repository(root) as repo:
-        return Path(repo.cache.local.path).absolute()
+        return Path(repo.cache.local_cache_dir).absolute()
 
 
 def prune_checkpoints(root: Path, name: str) -> None:
