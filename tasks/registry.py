@@ -297,7 +297,9 @@ def _ensure_model(server: Store, name: str) -> None:
 
 
 def _version(entity: Any) -> Version:
-    return Version(entity.name, int(entity.version), entity.run_id, entity.model_id, dict(entity.tags))
+    """The logged model is in the source: MLflow's database keeps no version's `model_id`."""
+    model_id = entity.source.removeprefix("models:/")
+    return Version(entity.name, int(entity.version), entity.run_id, model_id, dict(entity.tags))
 
 
 def _md5(root: Path, path: str, outs: Mapping[str, str]) -> str:

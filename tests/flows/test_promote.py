@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from flows.promote import KEPT, PROMOTED, REFUSED, promote, promote_one
 from pipeline.fingerprint import digest, locked_inputs, locked_outputs
 from tasks import registry
 from tasks.checkout import SAME, check_out, in_words
@@ -18,6 +18,7 @@ from tasks.validation import scores
 from tests.tasks.tiny_repo import dvc, make_repo, python, run
 from tests.tiny import ROOT
 
+PROMOTED, REFUSED, KEPT = "promoted", "refused", "champion already"
 ITEMS = 60
 NAME = "scriptorium-classifier"
 CLASSIFY = f"""
@@ -114,6 +115,12 @@ def log_run(root: Path) -> None:
 def another(root: Path, right: int) -> None:
     make(root, right)
     log_run(root)
+
+
+def promote_one(root: Path, name: str, again: bool = False) -> Any:
+    from flows import promote  # late: it sets what Prefect reads
+
+    return promote.promote_one(root, name, again)
 
 
 def champion() -> int:
@@ -214,6 +221,8 @@ def test_scores_follow_the_items(repo: Path) -> None:
 
 def test_as_a_flow(repo: Path, server: str) -> None:
     from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    from flows.promote import promote
 
     with temporary_settings({PREFECT_API_URL: f"{server}/api"}):
         state = promote([NAME], return_state=True)

@@ -169,7 +169,7 @@ def ask(address: str, body: Any) -> tuple[int, Any]:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(request, timeout=60) as answer:
-            return answer.status, json.loads(answer.read() or b"null")
+            return answer.status, json.loads(answer.read().strip() or b"null")
     except urllib.error.HTTPError as error:
         return error.code, json.loads(error.read())
     except OSError:
