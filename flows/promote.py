@@ -35,6 +35,7 @@ from tasks import registry, validation
 from tasks.gate import Decision, decide, guards_of
 from tasks.registry import CHALLENGER, CHAMPION, NAMES, Version
 
+LOCKED_FOR_S = 600.0
 ERROR = "error: "  # how a line begins that tells of one
 PROMOTED, REFUSED, KEPT, FAILED = "promoted", "refused", "champion already", "failed"
 
@@ -81,7 +82,7 @@ def promote_one(root: Path, name: str, again: bool = False) -> Outcome:
     """One model, without Prefect. ValueError: not up to date, not in MLflow, or not to be scored."""
     params = load_params(root / "params.yaml")
     full = registry.full_name(name)
-    with hold(f"promote-{full}", timeout_s=600):
+    with hold(f"promote-{full}", timeout_s=LOCKED_FOR_S):
         model = registry.current(root, full, params)
         version = registry.register(root, model)
         champion = registry.with_alias(full, CHAMPION)
@@ -148,12 +149,13 @@ def main(arguments: list[str]) -> int:
         if options.rollback:
             if len(models) != 1:
                 raise ValueError(f"a rollback takes one model: allowed are {', '.join(NAMES)}")
-            going, back = registry.rollback(models[0])
+            with hold(f"promote-{models[0]}", timeout_s=LOCKED_FOR_S):
+                going, back = registry.rollback(models[0])
             print(f"{back} is champion again, in place of version {going.number}")
             return 0
         load_params()
         return _run(models or None, options.again)
-    except ValueError as error:
+    except (ValueError, TimeoutError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pipeline.fingerprint import digest, locked_inputs, locked_outputs
-from tasks import registry
+from tasks import registry, trace
 from tasks.checkout import SAME, check_out, in_words
 from tasks.dvc_repo import lock_entries
 from tasks.lineage import tree_of
@@ -169,7 +169,7 @@ def test_a_life_of_versions(repo: Path) -> None:
         promote_one(repo, NAME)
 
 
-def test_lineage_and_checkout(repo: Path, tmp_path: Path) -> None:
+def test_lineage_and_checkout(repo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     promote_one(repo, NAME)
     another(repo, 60)  # the workspace goes on
     version = registry.named(f"{NAME}@champion")
@@ -189,6 +189,10 @@ def test_lineage_and_checkout(repo: Path, tmp_path: Path) -> None:
     assert all(each.state == SAME for each in found)
     assert (tmp_path / "old/models/classifier/pretrained/weights.json").read_text() == "45"
     assert (repo / "models/classifier/pretrained/weights.json").read_text() == "60"
+    assert trace.main([f"{NAME}@champion", "--checkout", str(tmp_path / "traced")]) == 0
+    assert capsys.readouterr().out.endswith("sources are the same, bit for bit\n")
+    assert trace.main([f"{NAME}/9"]) == 1
+    assert "there is no such version" in capsys.readouterr().err
     with pytest.raises(ValueError, match="exists"):
         check_out(repo, commit, record, tmp_path / "old")
     with pytest.raises(ValueError, match="not in this repository"):
