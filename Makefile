@@ -19,10 +19,10 @@ export HF_HUB_OFFLINE := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run compare chat app plan preset test lint ui stop sync gc clean
+.PHONY: help run compare chat app plan promote rollback lineage serve bench-serve preset test lint ui stop sync gc clean
 
 help:  ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 13
 
 $(READY): requirements.lock
 	@test -d .venv || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Scriptorium needs Python 3.11 or newer: make PYTHON=python3.11 …")'
@@ -51,6 +51,21 @@ app: $(APP_READY)  ## the same as a page on 127.0.0.1 (PORT=8501)
 
 plan: $(READY)  ## what would run, and why
 	@$(BIN)/python -m flows.train --plan
+
+promote: $(READY)  ## register what was trained; the better model becomes champion (MODEL=scriptorium-assistant; ARGS=--again)
+	@$(BIN)/python -m flows.promote $(MODEL) $(ARGS)
+
+rollback: $(READY)  ## make the champion before this one champion again: MODEL=scriptorium-assistant
+	@$(BIN)/python -m flows.promote --rollback $(MODEL)
+
+lineage: $(READY)  ## what made a model, back to every source file: MODEL=scriptorium-assistant@champion (CHECKOUT=folder)
+	@$(BIN)/python -m tasks.trace $(MODEL) $(if $(CHECKOUT),--checkout $(CHECKOUT))
+
+serve: $(READY)  ## the champions over HTTP on 127.0.0.1 (ARGS=--workers 2; ASSISTANT_PORT=5101 CLASSIFIER_PORT=5102)
+	@$(BIN)/python -m flows.serve $(ARGS)
+
+bench-serve: $(READY)  ## requests a second and latencies of the served champions (ARGS='assistant --requests 100')
+	@$(BIN)/python -m benchmarks.serve $(ARGS)
 
 preset: $(READY)  ## compose DATA=… and MODEL=… into params.yaml
 	@$(BIN)/python -m pipeline.preset $(if $(DATA),data=$(DATA)) $(if $(MODEL),model=$(MODEL))

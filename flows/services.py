@@ -115,7 +115,7 @@ def configure() -> None:
 def running(service: Service) -> Running | None:
     """Our server if it lives and answers."""
     found = _remembered(service)
-    return found if found is not None and found.process() is not None and _answers(service, found.port) else None
+    return found if found is not None and found.process() is not None and answers(service, found.port) else None
 
 
 def start(service: Service) -> str:
@@ -174,7 +174,7 @@ def _living(service: Service) -> Running | None:
     if found is None or found.process() is None:
         return None
     deadline = time.monotonic() + BUSY_FOR_S
-    while not _answers(service, found.port):
+    while not answers(service, found.port):
         if time.monotonic() > deadline:
             stop(service)
             return None
@@ -197,7 +197,7 @@ def _launch(service: Service, port: int) -> Running:
     write_json(service.folder / "server.json", asdict(started))
     deadline = time.monotonic() + READY_WITHIN_S
     while time.monotonic() < deadline and process.poll() is None:
-        if _answers(service, port):
+        if answers(service, port):
             return started
         time.sleep(0.1)
     stop(service)
@@ -217,6 +217,11 @@ def _port(service: Service, asked: int | None) -> int:
             f"set {service.port_variable} to a free one"
         )
     return port
+
+
+def port_of(service: Service) -> int:
+    """The free port that the service would take now. ValueError when the one that is asked for isn't free."""
+    return _port(service, _asked_port(service))
 
 
 def _asked_port(service: Service) -> int | None:
@@ -241,7 +246,8 @@ def _remembered(service: Service) -> Running | None:
         return None
 
 
-def _answers(service: Service, port: int) -> bool:
+def answers(service: Service, port: int) -> bool:
+    """Whether something on the port says that it is well, where the service would."""
     try:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # never through a proxy
         with opener.open(f"http://{HOST}:{port}{service.health}", timeout=2.0) as answer:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -30,11 +29,11 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.exceptions import TerminationSignal
 from prefect.futures import PrefectFuture
 from prefect.runtime import flow_run
-from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_ALLOW_EPHEMERAL_MODE, temporary_settings
 from prefect.states import Cancelled, Completed, Failed, State
 from rich.console import Console
 
 from flows.bars import live_bars
+from flows.session import prefect_server
 from pipeline import journal, paths, tracking
 from pipeline.files import remove_tree
 from pipeline.fingerprint import lookup
@@ -234,15 +233,9 @@ def main(arguments: list[str], check: Callable[[], object] = load_params) -> int
 
 def _run(stages: list[str] | None, parallel: int | None, time_limit_s: float | None) -> int:
     """Run the flow against our Prefect server, print the table, and where to look."""
-    try:
-        prefect: dict[Any, Any] = {PREFECT_API_URL: services.prefect_api()}
-    except TimeoutError as error:
-        print(f"{error}\nGoing on with a temporary server.", file=sys.stderr)
-        prefect = {PREFECT_API_URL: None, PREFECT_SERVER_ALLOW_EPHEMERAL_MODE: True}
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C, also after Prefect has seen it
     began = time.time()
     state: State[Any] | None = None
-    with temporary_settings(prefect), contextlib.suppress(KeyboardInterrupt, TerminationSignal):
+    with prefect_server(), contextlib.suppress(KeyboardInterrupt, TerminationSignal):
         state = cast("State[Any]", train(stages, parallel, time_limit_s, return_state=True))
     rows = _rows_of(state, began)
     wide = Console()

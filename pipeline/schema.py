@@ -286,6 +286,21 @@ class Evaluate(Section):
     report_items: Annotated[int, described("answers and messages shown in the report", ge=0, le=1_000)]
 
 
+class Promote(Section):
+    """What the gate asks of a model before it becomes champion. No stage reads this section."""
+
+    classifier: Annotated[ClassifierVariant, described("which of classify's variants is registered")]
+    assistant: Annotated[Variant, described("which of instruct's variants is registered")]
+    confidence: Annotated[float, described("of the interval of the difference, and 1 - p at least", gt=0.5, lt=1.0)]
+    resamples: Annotated[int, described("behind that interval", ge=100, le=1_000_000)]
+    max_overlap: Annotated[
+        float, described("share of a held-out part that may be copies of training items", ge=0.0, le=1.0)
+    ]
+    max_loss_share: Annotated[float, described("base: validation loss over that of guessing evenly", gt=0.0, le=1.0)]
+    min_accuracy: Annotated[float, described("both classifiers: of validation messages", ge=0.0, le=1.0)]
+    min_exact_match: Annotated[float, described("assistant: of validation instructions", ge=0.0, le=1.0)]
+
+
 class Params(Section):
     """All of `params.yaml`."""
 
@@ -300,6 +315,7 @@ class Params(Section):
     classify: Classify
     instruct: Instruct
     evaluate: Evaluate
+    promote: Promote
 
     @model_validator(mode="after")
     def stages_fit_together(self) -> Params:

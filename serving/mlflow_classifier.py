@@ -13,6 +13,7 @@ import mlflow
 import pandas as pd
 from mlflow.pyfunc import PythonModel
 
+from serving.requests import check_sizes, refusing
 from serving.texts import texts_of
 
 
@@ -25,7 +26,10 @@ class ClassifierModel(PythonModel):
 
     # Without type hints: MLflow would take them for a schema, and refuse tables.
     def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
-        table = self.classifier.probabilities(texts_of(model_input, "text"))
+        with refusing():
+            texts = texts_of(model_input, "text")
+            check_sizes(texts)
+        table = self.classifier.probabilities(texts)
         labels = [self.classifier.labels[best] for best in table.argmax(axis=1)]
         if not (params or {}).get("probabilities"):
             return labels

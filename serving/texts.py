@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 
@@ -15,6 +16,8 @@ def texts_of(model_input: Any, column: str) -> list[str]:
         model_input = model_input[column] if column in model_input else model_input.iloc[:, 0]
     if isinstance(model_input, dict):  # whose keys would pass for texts
         raise ValueError(f"a dictionary with {list(model_input)} is no list of texts: make it a pandas.DataFrame")
+    if isinstance(model_input, np.ndarray):  # one text alone comes as an array without dimensions
+        model_input = model_input.reshape(-1).tolist()
     texts = [model_input] if isinstance(model_input, str) else list(model_input)
     if wrong := [text for text in texts if not isinstance(text, str)]:
         raise ValueError(f"{wrong[0]!r} is not a text: strings are allowed")

@@ -17,6 +17,13 @@ def requirements() -> list[str]:
     return [f"{name}=={version(name).partition('+')[0]}" for name in LIBRARIES]
 
 
+def log_base(stage: Stage, folder: Path, tokenizer: Path, name: str) -> None:
+    """The model that writes on."""
+    artifacts = {"model": folder, "tokenizer": tokenizer}
+    params = {"temperature": 0.0, "seed": 0, "max_new_tokens": 60}
+    stage.log_model(name, Path("serving/mlflow_base.py"), artifacts, CODE, requirements(), ["Long ago"], params)
+
+
 def log_classifier(stage: Stage, folder: Path, tokenizer: Path, name: str, base: Path | None = None) -> None:
     """A classifier's folder, or an adapter's with its base."""
     artifacts = {"model": folder, "tokenizer": tokenizer} | ({"base": base} if base else {})

@@ -25,6 +25,7 @@ from gpt.settings import write_settings
 from gpt.tokenizer_files import load_encoding
 from pipeline.progress import say
 from pipeline.stage import Stage, run
+from stages.bundles import log_base
 from stages.lines import write_lines
 from stages.models import runtime_of, shares
 from stages.training import evaluations, fit, kept_row, rows_at, steps_of, tokens_per_step, write_curves
@@ -88,6 +89,7 @@ def main(stage: Stage) -> None:
     )
     save_gpt2(model, stage.out("models/base"), TOKENIZER)
     write_settings(stage.out("models/base"), {"begins_with_end_of_text": from_the_beginning})
+    log_base(stage, stage.out("models/base"), TOKENIZER, "base")
     pace = result.tokens / result.seconds
     stage.log_costs({"share_of_peak": share_of_peak(model.n_parameters, pace, peak_flops(runtime))})
     evaluated = evaluations(result)

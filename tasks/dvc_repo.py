@@ -86,6 +86,12 @@ def sort_lock(root: Path) -> None:
             write_atomic(root / "dvc.lock", head + "".join(ordered))
 
 
+def cache_folder(root: Path) -> Path:
+    """Where DVC's cache lies, absolute, wherever a configuration put it."""
+    with _repository(root) as repo:
+        return Path(repo.cache.local_cache_dir).absolute()
+
+
 def prune_checkpoints(root: Path, name: str) -> None:
     """Remove the checkpoints that led to the result which dvc.lock names; those of other, unfinished inputs stay."""
     entry = lock_entries(root).get(name)

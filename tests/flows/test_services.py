@@ -109,7 +109,7 @@ def test_servers_elsewhere_are_used_as_named(web: Service, monkeypatch: pytest.M
 def test_a_prefect_of_another_project_is_not_ours(web: Service) -> None:
     """It answers on the customary port: we take another one."""
     with subprocess.Popen([sys.executable, "-c", WEB, str(web.port)]) as other:
-        while not services._answers(web, web.port):
+        while not services.answers(web, web.port):
             assert other.poll() is None
         flexible = replace(web, flexible=True)
         assert start(flexible) != f"http://{HOST}:{web.port}"

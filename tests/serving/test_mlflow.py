@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import os
+import socket
+import subprocess
 import sys
-from collections.abc import Callable
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +29,8 @@ from pipeline.signals import Stopper
 from pipeline.stage import Stage
 from serving.assistant import Assistant
 from serving.classifier import TextClassifier
-from stages.bundles import log_assistant, log_classifier
+from serving.complete import Writer
+from stages.bundles import log_assistant, log_base, log_classifier
 from tests.serving.conftest import LABELS, MAX_NEW_TOKENS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,10 +53,11 @@ def logged(folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -
         log_classifier(stage, folders["classifier"], folders["tokenizer"], "classifier")
         log_classifier(stage, folders["adapter"], folders["tokenizer"], "adapted", folders["base"])
         log_assistant(stage, folders["assistant"], folders["tokenizer"], "assistant")
+        log_base(stage, folders["base"], folders["tokenizer"], "base")
         stage.journal.end(FINISHED)
         run_id = sync.send("served")
         mlflow.set_tracking_uri(f"sqlite:///{home}/mlflow.db")
-        names = ("classifier", "adapted", "assistant")
+        names = ("classifier", "adapted", "assistant", "base")
         return {name: mlflow.pyfunc.load_model(f"runs:/{run_id}/{name}") for name in names}
 
 
@@ -93,7 +103,7 @@ def test_a_row_of_the_table_may_lack_an_input(logged: dict[str, Any], assistant:
 
 
 def test_params_out_of_range_or_of_another_type_are_refused(logged: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=f"1 to {MAX_NEW_TOKENS} are allowed"):
+    with pytest.raises(MlflowException, match=f"1 to {MAX_NEW_TOKENS} are allowed"):
         logged["assistant"].predict(QUESTIONS, params={"max_new_tokens": MAX_NEW_TOKENS + 1})
     with pytest.raises(MlflowException, match="temperature"):
         logged["assistant"].predict(QUESTIONS, params={"temperature": "hot"})
@@ -108,4 +118,104 @@ def test_the_params_stand_in_the_signature(logged: dict[str, Any]) -> None:
         "classifier": {"probabilities": False},
         "adapted": {"probabilities": False},
         "assistant": {"temperature": 0.0, "seed": 0, "max_new_tokens": MAX_NEW_TOKENS},
+        "base": {"temperature": 0.0, "seed": 0, "max_new_tokens": 60},
     }
+
+
+def test_the_base_writes_on(logged: dict[str, Any], folders: dict[str, Path]) -> None:
+    writer = Writer.load(folders["base"], folders["tokenizer"])
+    options = {"temperature": 1.0, "seed": 3, "max_new_tokens": 5}
+    written = ["".join(writer.stream(text, **options)) for text in TEXTS]  # type: ignore[arg-type]
+    assert logged["base"].predict(TEXTS, params=options) == written
+    with pytest.raises(MlflowException, match="1 to 64 are allowed"):
+        logged["base"].predict(TEXTS, params={"max_new_tokens": 65})
+
+
+@pytest.fixture(scope="module")
+def served(logged: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of `mlflow models serve` with the assistant, as its own command line starts it."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    uri = f"models:/{logged['assistant'].metadata.model_id}"
+    server = ["-m", "mlflow", "models", "serve", "--env-manager", "local", "--host", "127.0.0.1", "--port", str(port)]
+    settings = os.environ | {
+        "MLFLOW_TRACKING_URI": mlflow.get_tracking_uri(),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    }
+    command = [sys.executable, str(ROOT / "tasks" / "supervise.py"), "--grace", "5", "--"]
+    log = tmp_path_factory.mktemp("served") / "log"
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [*command, sys.executable, *server, "-m", uri], stdin=subprocess.PIPE, stdout=out, stderr=out, env=settings
+        )
+    try:
+        deadline = time.monotonic() + 120
+        while ask(f"http://127.0.0.1:{port}/ping", None)[0] != 200:
+            assert process.poll() is None and time.monotonic() < deadline, log.read_text()
+            time.sleep(0.2)
+        yield f"http://127.0.0.1:{port}/invocations"
+    finally:
+        assert process.stdin is not None
+        process.stdin.close()
+        process.wait(30)
+    assert ask(f"http://127.0.0.1:{port}/ping", None)[0] == 0, "the server outlived its lifeline"
+
+
+def ask(address: str, body: Any) -> tuple[int, Any]:
+    """(status, answer); status 0: nobody listens."""
+    data = None if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
+    request = urllib.request.Request(address, data, {"Content-Type": "application/json"})
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(request, timeout=60) as answer:
+            return answer.status, json.loads(answer.read().strip() or b"null")
+    except urllib.error.HTTPError as error:
+        return error.code, json.loads(error.read())
+    except OSError:
+        return 0, None
+
+
+def test_over_http_concurrent_questions_get_what_each_gets_alone(served: str, assistant: Assistant) -> None:
+    entries = [(f"What is the plural of {word}?", "") for word in ("cat", "dog", "river", "prize", "day")] * 4
+
+    def one(number: int) -> Any:
+        drawn = {"params": {"temperature": 1.5, "seed": number}} if number % 2 else {}
+        return ask(served, {"inputs": [entries[number][0]], **drawn})
+
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(one, range(len(entries))))
+    for number, entry in enumerate(entries):
+        drawn = {"temperature": 1.5, "seed": number} if number % 2 else {}
+        assert found[number] == (200, {"predictions": assistant.answers([entry], **drawn)})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ({"inputs": ["x"], "params": {"max_new_tokens": MAX_NEW_TOKENS + 1}}, f"1 to {MAX_NEW_TOKENS} are allowed"),
+        ({"inputs": ["x"], "params": {"temperature": -1.0}}, "temperature is -1.0"),
+        ({"inputs": ["x"], "params": {"temperature": "hot"}}, "temperature"),
+        ({"inputs": ["word " * 500]}, "tokens: at most 63 are allowed"),
+        ({"inputs": ["w" * 20_001]}, "20001 characters: at most 20000 are allowed"),
+        ({"inputs": ["x"] * 65}, "65 texts: 1 to 64 are allowed"),
+        ({"inputs": []}, "0 texts"),
+        ({"inputs": [3]}, "3 is not a text"),
+        ({"dataframe_records": [{"one": "a", "two": "b"}]}, "'instruction' is needed"),
+        ({"something": 1}, "exactly one of the input fields"),
+        (b"no json", "valid JSON"),
+    ],
+)
+def test_over_http_a_bad_request_is_told_why(served: str, body: Any, reason: str) -> None:
+    status, said = ask(served, body)
+    assert status == 400
+    assert reason in said["message"]
+    assert "Traceback" not in json.dumps(said)
+
+
+def test_nothing_is_pickled(logged: dict[str, Any]) -> None:
+    for model in logged.values():
+        folder = Path(mlflow.artifacts.download_artifacts(f"models:/{model.metadata.model_id}"))
+        names = {file.suffix for file in folder.rglob("*") if file.is_file()}
+        assert ".safetensors" in names
+        assert not names & {".pkl", ".pickle", ".pt", ".pth", ".joblib", ".bin"}
