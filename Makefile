@@ -19,7 +19,7 @@ export HF_HUB_OFFLINE := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run chat app plan preset test lint ui stop sync gc clean
+.PHONY: help run refresh chat app plan preset flows worker test lint ui stop sync gc clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -34,9 +34,18 @@ $(READY): requirements.lock
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -r requirements.lock
 	@touch $@
 
-run: $(READY)  ## train: everything that is stale, and nothing else (DATA=embedded|book MODEL=nano|small|gpt2-124m compose presets first)
-	@$(if $(DATA)$(MODEL),$(BIN)/python -m pipeline.preset $(if $(DATA),data=$(DATA)) $(if $(MODEL),model=$(MODEL)))
+run: $(READY)  ## train: everything that is stale, and nothing else (DATA=embedded|book MODEL=nano|small|gpt2-124m compose presets first, SET="lora.rank=4 …" sets leaves)
+	@$(if $(DATA)$(MODEL)$(SET),$(BIN)/python -m pipeline.preset $(if $(DATA),data=$(DATA)) $(if $(MODEL),model=$(MODEL)) $(SET))
 	@$(BIN)/python -m flows.train $(if $(STAGES),--stages $(STAGES)) $(if $(PARALLEL),--parallel $(PARALLEL))
+
+refresh: $(READY)  ## ask the followed sources whether they changed, and retrain what that makes stale (ARGS=--commit: commit the lock files)
+	@$(BIN)/python -m flows.refresh $(ARGS)
+
+flows: $(READY)  ## all deployments of prefect.yaml with their schedules, from one process, until Ctrl-C
+	@$(BIN)/python -m flows.deploy serve
+
+worker: $(READY)  ## the same through a work pool: deploys prefect.yaml, then works on what is due, until Ctrl-C
+	@$(BIN)/python -m flows.deploy worker
 
 chat: $(READY)  ## talk to what was trained, also through pipes (ARGS='--complete "Long ago"': one answer; ARGS=--help: more)
 	@$(BIN)/python -m serving.chat $(ARGS)
@@ -52,8 +61,8 @@ app: $(APP_READY)  ## the same as a page on 127.0.0.1 (PORT=8501)
 plan: $(READY)  ## what would run, and why
 	@$(BIN)/python -m flows.train --plan
 
-preset: $(READY)  ## compose DATA=… and MODEL=… into params.yaml
-	@$(BIN)/python -m pipeline.preset $(if $(DATA),data=$(DATA)) $(if $(MODEL),model=$(MODEL))
+preset: $(READY)  ## compose DATA=… and MODEL=… into params.yaml, and SET="lora.rank=4 …"
+	@$(BIN)/python -m pipeline.preset $(if $(DATA),data=$(DATA)) $(if $(MODEL),model=$(MODEL)) $(SET)
 
 $(TEST_READY): requirements-test.lock $(APP_READY)
 	@echo "Installing what the tests need into .venv"

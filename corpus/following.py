@@ -133,7 +133,7 @@ def _file_facts(url: str, timeout_s: float) -> Facts:
 
 
 def _told(info: Mapping[str, Any]) -> Facts:
-    facts = {}
+    facts: Facts = {}
     for fact, names in (("etag", CHECKSUMS), ("modified", DATES), ("size", ("size",))):
         said = [f"{name}={info[name]}" for name in names if info.get(name) is not None]
         facts |= {fact: " ".join(said)} if said else {}
