@@ -46,7 +46,7 @@ def to_fetch(kind: str, source: SourceFile, lock: Lock) -> Source:
     if source.followed and (sha256 := locked_hash(lock, f"{kind}/{source.name}", source)) is None:
         raise ValueError(
             f"{kind}/{source.name} is followed (sha256: null), and {LOCK_FILE} has no verified hash of it yet: "
-            "run `make refresh` first"
+            "run make refresh first"
         )
     return Source(source.name, source.url, sha256, source.member)
 
