@@ -16,7 +16,7 @@ from corpus.sources import Source, fetch
 from corpus.world.write import write_instructions, write_messages, write_stories
 from pipeline import paths
 from pipeline.files import write_json
-from pipeline.followed import LOCK_FILE, Lock, locked_hash, read_lock
+from pipeline.followed import LOCK_FILE, Lock, followed, locked_hash, read_lock
 from pipeline.schema import SOURCE_KINDS, WORLD_FILES, SourceFile, World
 from pipeline.stage import Stage, run
 
@@ -53,7 +53,7 @@ def to_fetch(kind: str, source: SourceFile, lock: Lock) -> Source:
 
 def main(stage: Stage) -> None:
     params = stage.params.download
-    lock = read_lock()
+    lock, moving = read_lock(), {key for key, _ in followed(params)}
     sources = [(kind, to_fetch(kind, source, lock)) for kind in SOURCE_KINDS for source in getattr(params, kind)]
     folders = {kind: stage.out(f"data/raw/{kind}") for kind in SOURCE_KINDS}
     for folder in folders.values():
@@ -72,16 +72,20 @@ def main(stage: Stage) -> None:
             def show(done: int, total: int | None, name: str = source.name) -> None:
                 progress.advance(0, now=f"{name} {done / 1e6:,.1f} MB")
 
-            fetched = fetch(
-                source,
-                folders[kind],
-                cache=paths.downloads(),
-                mirror=paths.mirror(),
-                timeout_s=params.timeout_s,
-                attempts=params.attempts,
-                max_bytes=params.max_megabytes * 10**6,
-                progress=show,
-            )
+            try:
+                fetched = fetch(
+                    source,
+                    folders[kind],
+                    cache=paths.downloads(),
+                    mirror=paths.mirror(),
+                    timeout_s=params.timeout_s,
+                    attempts=params.attempts,
+                    max_bytes=params.max_megabytes * 10**6,
+                    progress=show,
+                )
+            except ValueError as error:
+                hint = " (it is followed: make refresh takes what is there now)"
+                raise ValueError(f"{error}{hint if f'{kind}/{source.name}' in moving else ''}") from error
             print(f"{kind}/{fetched.name}: {fetched.bytes:,} bytes, from {ORIGINS[fetched.origin]}", flush=True)
             stage.log_dataset(f"{kind}/{fetched.name}", folders[kind] / fetched.name, "download")
             files, size = files + 1, size + fetched.bytes

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
-from pipeline.params import dump_yaml, read_yaml
+from pipeline.params import dump_yaml, load_params, read_yaml
 from tests.corpus.server import Hits, serving
 from tests.tiny import CHANGES, make_workspace, write_own_data
 
@@ -87,62 +88,109 @@ def until(what: Callable[[], Any], worker: subprocess.Popen[bytes] | None = None
     raise TimeoutError("it did not happen")
 
 
-def finished(client: Any, name: str, after: float, wanted: str = "") -> Any:
-    """The first run of the deployment that started after a moment and has ended with these words in its message."""
-    runs = client.read_flow_runs(limit=200)
+def finished(client: Any, flow: str, after: float, wanted: str = "") -> Any:
+    """A scheduled run of the flow that started after a moment and has ended with these words; none may have failed."""
+    deployment = client.read_deployment_by_name(f"{flow}/{flow}") if deployed(client, flow) else None
+    runs = client.read_flow_runs(limit=200) if deployment else []
     done = [
         run
         for run in runs
-        if run.name.startswith(name) or (run.deployment_id is not None and name in run.tags)
-        if run.state.is_final() and run.start_time and run.start_time.timestamp() > after
+        if run.deployment_id == deployment.id and run.start_time and run.start_time.timestamp() > after
+        if run.state.is_final()
     ]
     bad = [run.state.message for run in done if run.state.is_failed() or run.state.is_crashed()]
     assert not bad, bad
     return next((run for run in done if wanted in str(run.state.message)), None)
 
 
-def children_at_work(workspace: Path) -> list[psutil.Process]:
+def deployed(client: Any, flow: str) -> bool:
+    return any(found.name == flow for found in client.read_deployments())
+
+
+def at_work(workspace: Path) -> list[int]:
     """Processes whose current folder is the workspace."""
     found = []
     for process in psutil.process_iter():
         try:
             if process.status() != psutil.STATUS_ZOMBIE and process.cwd() == str(workspace):
-                found.append(process)
+                found.append(process.pid)
         except psutil.Error:
             continue
     return found
 
 
+def restart(server: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """End the server and start it anew, on the same port."""
+    from flows import services
+
+    with monkeypatch.context() as patch:
+        for name, value in {"SCRIPTORIUM_HOME": home, "PREFECT_HOME": home / "prefect"}.items():
+            patch.setenv(name, str(value))
+        patch.setenv("PREFECT_PORT", server.rpartition(":")[2])
+        patch.delenv("PREFECT_API_URL", raising=False)
+        assert services.stop(services.PREFECT)
+        assert services.start(services.PREFECT) == server
+
+
 @pytest.mark.pipeline
 def test_scheduled_changed_restarted_and_cancelled(
-    workspace: Path, environment: dict[str, str], client: Any, web: Hits, home: Path, server: str
+    workspace: Path,
+    environment: dict[str, str],
+    client: Any,
+    web: Hits,
+    home: Path,
+    server: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    from prefect.states import Cancelling
+
     command = [sys.executable, "-m", "flows.refresh", "--stages", *STAGES]
     first = subprocess.run(command, cwd=workspace, env=environment, capture_output=True, text=True)
     assert first.returncode == 0, first.stderr
     lock = json.loads((workspace / "sources.lock.json").read_text())
     assert list(lock) == ["messages/messages.tsv"]
-    assert "retrained" not in (workspace / "sources.lock.json").read_text()
 
-    log = workspace.parent / "worker.log"
-    with log.open("wb") as out:
-        arguments = [sys.executable, "-m", "flows.deploy", "worker"]
+    with (workspace.parent / "worker.log").open("wb") as out:
         worker = subprocess.Popen(
-            arguments, cwd=workspace, env=environment, stdout=out, stderr=out, start_new_session=True
-        )
+            [sys.executable, "-m", "flows.deploy", "worker"],
+            cwd=workspace, env=environment, stdout=out, stderr=out, start_new_session=True,
+        )  # fmt: skip
     try:
         began, sent = time.time(), web.sent
-        ended = until(lambda: finished(client, "scriptorium", began), worker)
+        ended = until(lambda: finished(client, "refresh", began), worker)
         assert "nothing was executed" in ended.state.message and web.sent == sent
 
         changed = time.time()
         web.body, web.etag = web.body + b"ham\tone more about the cat\n", '"two"'
-        ended = until(lambda: finished(client, "scriptorium", changed, "ran"), worker)
-        assert ended.state.message == "2 ran, 1 cached", ended.state.message
+        ended = until(lambda: finished(client, "refresh", changed, "ran"), worker)
+        assert ended.state.message == "2 ran, 1 cached", ended.state.message  # tokenize reads no messages
         assert json.loads((workspace / "sources.lock.json").read_text()) != lock
-        told = subprocess.run(["git", "log", "-1", "--format=%s", "--name-only"], cwd=workspace, capture_output=True)
-        assert told.stdout.decode().split("\n")[0] == "Data changed: messages/messages.tsv"
+        last = subprocess.run(["git", "log", "-1", "--format=%s"], cwd=workspace, capture_output=True, text=True)
+        assert last.stdout == "Data changed: messages/messages.tsv\n"
+        until(lambda: events(server, "scriptorium.data.changed"))
+        client.pause_deployment(client.read_deployment_by_name("refresh/refresh").id)
+
+        train = client.read_deployment_by_name("train/train")
+        wish = {"stages": ["pretrain"], "overrides": ["pretrain.epochs=50000", "pretrain.eval_interval=100000"]}
+        run = client.create_flow_run_from_deployment(train.id, parameters=wish)
+        until(lambda: list(workspace.glob(".scriptorium/checkpoints/pretrain/*/step-*")), worker)
+        assert load_params(workspace / "params.yaml").pretrain.epochs == 50_000
+        restart(server, home, monkeypatch)
+        assert client.read_flow_run(run.id).state.is_running() and worker.poll() is None
+        assert len(at_work(workspace)) > 3, "worker, flow, supervisor, dvc, stage"
+        client.set_flow_run_state(run.id, Cancelling(), force=True)
+        until(lambda: client.read_flow_run(run.id).state.is_cancelled(), worker)
+        until(lambda: at_work(workspace) == [worker.pid], worker)
+        assert not (workspace / "models").exists()
     finally:
         worker.terminate()
         worker.wait(30)
-    print(log.read_text()[-3000:])
+
+
+def events(server: str, name: str) -> list[Any]:
+    """The events of this name that the server has."""
+    body = json.dumps({"filter": {"event": {"name": [name]}}}).encode()
+    request = urllib.request.Request(f"{server}/api/events/filter", body, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request) as answer:
+        found: list[Any] = json.load(answer)["events"]
+    return found
