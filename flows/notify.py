@@ -29,7 +29,7 @@ def tell(flow: Any, flow_run: Any, state: Any) -> None:
     address = os.environ.get(VARIABLE, "")
     if not address:
         return
-    logger = get_logger("flow_runs")
+    logger = get_logger("notify")
     try:
         for message in messages(flow.name, str(flow_run.name), str(flow_run.id), state):
             _post(address, message)
