@@ -173,7 +173,7 @@ def test_scheduled_changed_restarted_and_cancelled(
         train = client.read_deployment_by_name("train/train")
         wish = {"stages": ["pretrain"], "overrides": ["pretrain.epochs=50000", "pretrain.eval_interval=100000"]}
         run = client.create_flow_run_from_deployment(train.id, parameters=wish)
-        until(lambda: list(workspace.glob(".scriptorium/checkpoints/pretrain/*/step-*")), worker)
+        until(lambda: list((workspace / ".scriptorium" / "checkpoints").rglob("step-*")), worker)
         assert load_params(workspace / "params.yaml").pretrain.epochs == 50_000
         restart(server, home, monkeypatch)
         assert client.read_flow_run(run.id).state.is_running() and worker.poll() is None
