@@ -59,7 +59,7 @@ def test_entry_points_and_parameters_are_those_of_the_flows(name: str) -> None:
 
     for told in read_mapping(ROOT / name)["deployments"]:
         path, flow = told["entrypoint"].split(":")
-        if told["name"] in ("refresh", "train"):
+        if (ROOT / path).exists():
             tree = ast.parse((ROOT / path).read_text())
             (function,) = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == flow]
             assert set(told.get("parameters", ())) <= {argument.arg for argument in function.args.args}
