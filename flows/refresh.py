@@ -116,7 +116,7 @@ def publish(changes: Sequence[Change], state: State[Any] | None) -> None:
 def commit_locks(root: Path, changes: Sequence[Change]) -> str:
     """Commit the two lock files and nothing else; what was done, in words. Edits of other inputs forbid it."""
     files = [name for name in (LOCK_FILE, "dvc.lock") if (root / name).exists()]
-    edited = [line[3:] for line in _git(root, "status", "--porcelain", "--untracked-files=no").splitlines()]
+    edited = _git(root, "diff", "HEAD", "--name-only", "--relative").splitlines()
     if others := sorted(set(edited) - set(files)):
         return f"not committed: {', '.join(others)} has edits that the results depend on; commit them together"
     _git(root, "add", "--", *files)

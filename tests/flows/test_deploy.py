@@ -91,3 +91,24 @@ def test_what_make_flows_serves_is_what_prefect_yaml_says(monkeypatch: pytest.Mo
     (nightly,) = refresh.schedules
     assert (nightly.schedule.cron, nightly.schedule.timezone, nightly.active) == ("0 3 * * *", "Etc/UTC", True)
     assert refresh.work_pool_name is None and refresh.entrypoint == "flows/refresh.py:refresh"
+
+
+def test_compose_listens_on_the_loopback_only_and_holds_no_password() -> None:
+    for service in read_mapping(ROOT / "compose.yaml")["services"].values():
+        assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ()))
+        secrets = [value for name, value in service.get("environment", {}).items() if "PASSWORD" in name]
+        assert all(re.fullmatch(r"\$\{\w+:\?.+\}", value) for value in secrets)
+
+
+def test_every_variable_that_the_code_reads_is_explained() -> None:
+    explained = set(re.findall(r"^#([A-Z][A-Z0-9_]*)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
+    handed_down = {"PARENT", "PROGRESS", "RECEIPT"}  # from the flow to its stages
+    packages = ("corpus", "flows", "gpt", "pipeline", "serving", "stages", "tasks")
+    read = {
+        name
+        for package in packages
+        for file in (ROOT / package).rglob("*.py")
+        for name in re.findall(r"[\"' ](SCRIPTORIUM_[A-Z]+)\b", file.read_text())
+        if name.removeprefix("SCRIPTORIUM_") not in handed_down
+    }
+    assert read and read <= explained
