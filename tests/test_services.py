@@ -58,9 +58,12 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     options = f"-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories={folder} -c fsync=off"
     pg("pg_ctl", "start", "--pgdata", data, "--log", str(folder / "log"), "--wait", "--options", options)
     try:
-        with_port = ("--host", "127.0.0.1", "--port", str(port), "--username", "scriptorium")
-        for name in ("mlflow", "prefect"):
-            pg("createdb", *with_port, name)
+        connection = psycopg2.connect(f"postgresql://scriptorium@127.0.0.1:{port}/postgres")
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            for name in ("mlflow", "prefect"):
+                cursor.execute(f"CREATE DATABASE {name}")
+        connection.close()
         yield f"127.0.0.1:{port}"
     finally:
         pg("pg_ctl", "stop", "--pgdata", data, "--mode", "immediate")
