@@ -25,7 +25,7 @@ export HF_HUB_OFFLINE := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run refresh chat app plan preset flows worker test test-services lint ui stop sync gc clean
+.PHONY: help run refresh chat app plan preset flows worker test lint ui stop sync gc clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -77,9 +77,6 @@ $(TEST_READY): requirements-test.lock $(APP_READY)
 
 test: $(TEST_READY)  ## the whole test suite
 	@$(BIN)/python -m pytest $(ARGS)
-
-test-services: $(TEST_READY)  ## shared services, with a real PostgreSQL and an S3 server (needs both, see docs/flows.md)
-	@$(BIN)/python -m pytest -m services $(ARGS)
 
 lint: $(TEST_READY)  ## ruff and mypy
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
