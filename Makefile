@@ -9,6 +9,12 @@ TEST_READY := .venv/.test-ready
 # PyTorch's CPU builds, for machines without an NVIDIA GPU: the plain package brings gigabytes of CUDA on Linux.
 TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 
+# Servers elsewhere: copy .env.example to .env
+ifneq ($(wildcard .env),)
+include .env
+export $(shell sed -n 's/^\([A-Z][A-Z0-9_]*\)=.*/\1/p' .env)
+endif
+
 export PATH := $(BIN):$(PATH)
 export SCRIPTORIUM_HOME ?= $(CURDIR)/.scriptorium
 export DVC_NO_ANALYTICS := 1
@@ -19,7 +25,7 @@ export HF_HUB_OFFLINE := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run compare chat app plan promote rollback lineage serve bench-serve preset test lint ui stop sync gc clean
+.PHONY: help run refresh flows worker compare chat app plan promote rollback lineage serve bench-serve preset test lint ui stop sync gc clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 13
@@ -31,12 +37,21 @@ $(READY): requirements.lock
 	@$(BIN)/python -m pipeline.install --torch-cpu-index $(TORCH_CPU_INDEX) requirements.lock
 	@touch $@
 
-run: $(READY)  ## train: everything that is stale, and nothing else (DATA=embedded|book MODEL=nano|small|gpt2-124m compose presets first)
-	@$(if $(DATA)$(MODEL),$(BIN)/python -m pipeline.preset $(if $(DATA),data=$(DATA)) $(if $(MODEL),model=$(MODEL)))
+run: $(READY)  ## train: everything that is stale, and nothing else (DATA=embedded|book MODEL=nano|small|gpt2-124m compose presets first, SET="lora.rank=4 …" sets leaves)
+	@$(if $(DATA)$(MODEL)$(SET),$(BIN)/python -m pipeline.preset $(if $(DATA),data=$(DATA)) $(if $(MODEL),model=$(MODEL)) $(SET))
 	@$(BIN)/python -m flows.train $(if $(STAGES),--stages $(STAGES)) $(if $(PARALLEL),--parallel $(PARALLEL))
 
 compare: $(READY)  ## results side by side, and whether they differ by more than noise: A=… B=… (ARGS='C D' PROMPT='…'; docs/compare.md)
 	@$(BIN)/python -m flows.compare $(if $(A),"$$A") $(if $(B),"$$B") $(ARGS) $(if $(PROMPT),--prompt "$$PROMPT")
+
+refresh: $(READY)  ## ask the followed sources whether they changed, and retrain what that makes stale (ARGS=--commit: commit the lock files)
+	@$(BIN)/python -m flows.refresh $(ARGS)
+
+flows: $(READY)  ## all deployments of prefect.yaml with their schedules, from one process, until Ctrl-C
+	@$(BIN)/python -m flows.deploy serve
+
+worker: $(READY)  ## the same through a work pool: deploys prefect.yaml, then works on what is due, until Ctrl-C
+	@$(BIN)/python -m flows.deploy worker
 
 chat: $(READY)  ## talk to what was trained, also through pipes (ARGS='--complete "Long ago"': one answer; ARGS=--help: more)
 	@$(BIN)/python -m serving.chat $(ARGS)
@@ -67,8 +82,8 @@ serve: $(READY)  ## the champions over HTTP on 127.0.0.1 (ARGS=--workers 2; ASSI
 bench-serve: $(READY)  ## requests a second and latencies of the served champions (ARGS='assistant --requests 100')
 	@$(BIN)/python -m benchmarks.serve $(ARGS)
 
-preset: $(READY)  ## compose DATA=… and MODEL=… into params.yaml
-	@$(BIN)/python -m pipeline.preset $(if $(DATA),data=$(DATA)) $(if $(MODEL),model=$(MODEL))
+preset: $(READY)  ## compose DATA=… and MODEL=… into params.yaml, and SET="lora.rank=4 …"
+	@$(BIN)/python -m pipeline.preset $(if $(DATA),data=$(DATA)) $(if $(MODEL),model=$(MODEL)) $(SET)
 
 $(TEST_READY): requirements-test.lock $(APP_READY)
 	@echo "Installing what the tests need into .venv"

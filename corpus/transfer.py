@@ -17,11 +17,12 @@ import queue
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, TypeVar, cast
 from urllib.parse import urljoin, urlsplit
 from urllib.request import url2pathname
 
@@ -33,9 +34,11 @@ from urllib3.util.retry import Retry
 CHUNK = 1 << 18
 MIN_BYTES_PER_SECOND = 1024  # slower than this over a whole `timeout_s` is as good as dead
 MAX_REDIRECTS = 10
+SETTLED_S = 2.0
 WORTH_ANOTHER_TRY = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 Progress = Callable[[int, int | None], None]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,8 @@ class PartialFile:
         self.note = folder / f"{name}.json"
         self.continued = False
         """True once bytes of an earlier connection were kept."""
+        self.facts: dict[str, str] = {}
+        """What the server said of these very bytes, over http: its ETag, Last-Modified and Content-Length."""
 
     def version(self) -> str | None:
         """The validator (ETag or Last-Modified) of the bytes on disk; None where they can't be continued."""
@@ -96,11 +101,16 @@ def download(address: str, part: PartialFile, patience: Patience, max_bytes: int
 
     Raises ConnectionError or TimeoutError after the last try, ValueError at once where no further try can help.
     """
-    retry = Retry(total=patience.attempts - 1, backoff_factor=patience.backoff_s, backoff_max=30, retry_after_max=60)
     attempt = _attempt_http if scheme(address) in ("http", "https") else _attempt_fsspec
+    patiently(patience, lambda: attempt(address, part, patience.timeout_s, max_bytes, progress))
+
+
+def patiently(patience: Patience, attempt: Callable[[], T]) -> T:
+    """What `attempt` returns, tried again after a pause where the network is to blame."""
+    retry = Retry(total=patience.attempts - 1, backoff_factor=patience.backoff_s, backoff_max=30, retry_after_max=60)
     while True:
         try:
-            return attempt(address, part, patience.timeout_s, max_bytes, progress)
+            return attempt()
         except (ConnectionError, TimeoutError) as error:
             try:
                 retry = retry.increment(error=error)
@@ -125,14 +135,12 @@ def shown(address: str) -> str:
 def _attempt_http(address: str, part: PartialFile, timeout_s: float, max_bytes: int, progress: Progress | None) -> None:
     version = part.version()
     offset = part.path.stat().st_size if version else 0
-    with _translated(address, timeout_s), _open(address, offset, version, timeout_s) as r:
+    resume = {"Range": f"bytes={offset}-", "If-Range": version} if version and offset else {}
+    with translated(address, timeout_s), open_http(address, resume, timeout_s) as r:
         if r.status_code == 416 and offset:  # what we hold is longer than what there is: start again
             part.discard()
             return _attempt_http(address, part, timeout_s, max_bytes, progress)
-        if r.status_code in WORTH_ANOTHER_TRY:
-            raise Refused(f"{shown(address)} answered {r.status_code} {r.reason}", r.raw)
-        if r.status_code not in (200, 206):
-            raise ValueError(f"{shown(address)} answered {r.status_code} {r.reason}; only 200 or 206 brings a file")
+        check_status(address, r, {200, 206})
         start, total = _extent(r, offset)
         encoded = r.headers.get("Content-Encoding", "identity").strip().lower() != "identity"
         if encoded:  # a server that compresses although we asked it not to: lengths and ranges count other bytes
@@ -140,17 +148,16 @@ def _attempt_http(address: str, part: PartialFile, timeout_s: float, max_bytes: 
         if total is not None and total > max_bytes:
             raise ValueError(f"{shown(address)} announces {total:,} bytes, more than the {max_bytes:,} allowed")
         part.begin(start, None if encoded else _validator(r))
+        part.facts = http_facts(r)
         # read1 gives what one packet brought; read would wait for a full chunk, out of reach of any time limit
         chunks = iter(lambda: r.raw.read1(CHUNK, decode_content=True), b"")
         _write(address, chunks, part, start, total, timeout_s, max_bytes, progress)
 
 
 @contextlib.contextmanager
-def _open(address: str, offset: int, version: str | None, timeout_s: float) -> Iterator[requests.Response]:
-    """Ask for the body from `offset` on. Redirects are followed by hand: requests would read each hop's body."""
-    headers = {"Accept-Encoding": "identity"}
-    if version and offset:
-        headers |= {"Range": f"bytes={offset}-", "If-Range": version}
+def open_http(address: str, headers: Mapping[str, str], timeout_s: float) -> Iterator[requests.Response]:
+    """The answer, its body unread. Redirects are followed by hand: requests would read each hop's body."""
+    headers = {"Accept-Encoding": "identity", **headers}
     here = address
     with requests.Session() as session:
         for _ in range(MAX_REDIRECTS + 1):
@@ -163,6 +170,34 @@ def _open(address: str, offset: int, version: str | None, timeout_s: float) -> I
                 if scheme(here) not in ("http", "https"):
                     raise ValueError(f"{shown(address)} redirects to {shown(here)}; only http and https are followed")
     raise ValueError(f"{shown(address)} redirects more than {MAX_REDIRECTS} times")
+
+
+def check_status(address: str, response: requests.Response, wanted: Collection[int]) -> None:
+    """Refused for a status that may pass, ValueError for another one that was not `wanted`."""
+    said = f"{shown(address)} answered {response.status_code} {response.reason}"
+    if response.status_code in WORTH_ANOTHER_TRY:
+        raise Refused(said, response.raw)
+    if response.status_code not in wanted:
+        raise ValueError(f"{said}; only 200 or 206 brings a file")
+
+
+def http_facts(response: requests.Response) -> dict[str, str]:
+    """What tells versions apart, as far as the server says it: etag, modified, size (bytes of the whole file)."""
+    named = {"etag": "ETag", "modified": "Last-Modified"}
+    facts = {fact: response.headers[name] for fact, name in named.items() if name in response.headers}
+    if "modified" in facts and not _settled(response.headers):
+        del facts["modified"]
+    _, total = _extent(response, 0) if response.status_code == 200 else (0, None)
+    return facts | ({"size": str(total)} if total is not None else {})
+
+
+def _settled(headers: Mapping[str, str]) -> bool:
+    """Whether the file lay unchanged for a while when it was sent: it can change twice within one second."""
+    try:
+        modified, sent = (parsedate_to_datetime(headers[name]) for name in ("Last-Modified", "Date"))
+        return (sent - modified).total_seconds() >= SETTLED_S
+    except (KeyError, ValueError, TypeError):
+        return False
 
 
 def _extent(response: requests.Response, offset: int) -> tuple[int, int | None]:
@@ -183,7 +218,7 @@ def _validator(response: requests.Response) -> str | None:
 
 
 @contextlib.contextmanager
-def _translated(address: str, timeout_s: float) -> Iterator[None]:
+def translated(address: str, timeout_s: float) -> Iterator[None]:
     """The libraries' exceptions as built-in ones that name the address."""
     try:
         yield
@@ -235,7 +270,7 @@ def _pumped(address: str, timeout_s: float) -> Iterator[bytes]:
     try:
         while (item := chunks.get(timeout=timeout_s)) is not None:
             if isinstance(item, Exception):
-                raise _fsspec_error(address, item) from item
+                raise fsspec_error(address, item) from item
             yield item
     except queue.Empty:
         raise TimeoutError(f"{shown(address)} gave nothing for {timeout_s:g} s") from None
@@ -249,13 +284,18 @@ def _opened(address: str) -> AbstractContextManager[IO[bytes]]:
     """Paths and `file:` addresses directly (fsspec would leave %20 as it is and read `::` as a chain)."""
     if scheme(address) not in ("", "file"):
         return cast(AbstractContextManager[IO[bytes]], fsspec.open(address, "rb"))
+    return local_path(address).open("rb")
+
+
+def local_path(address: str) -> Path:
+    """The path that a plain path or a `file:` address names. ValueError for another machine's."""
     parts = urlsplit(address if scheme(address) else Path(address).absolute().as_uri())
     if parts.netloc not in ("", "localhost"):
         raise ValueError(f"{address} names the host {parts.netloc!r}; file: reads this machine only (file:///…)")
-    return Path(url2pathname(parts.path)).open("rb")
+    return Path(url2pathname(parts.path))
 
 
-def _fsspec_error(address: str, error: Exception) -> Exception:
+def fsspec_error(address: str, error: Exception) -> Exception:
     if isinstance(error, FileNotFoundError):
         return ValueError(f"{shown(address)} does not exist")
     if isinstance(error, IsADirectoryError | PermissionError | ImportError | ValueError):

@@ -1,6 +1,6 @@
 """The training flow: every stage of dvc.yaml that is stale, siblings side by side, each as one Prefect task.
 
-    python -m flows.train [--stages pretrain lora] [--parallel 2] [--time-limit 3600] [--plan]
+    python -m flows.train [--stages pretrain lora] [--parallel 2] [--time-limit 3600 pretrain=7200] [--plan]
 
 DVC decides what runs, Prefect when, MLflow remembers; the flow only brings them together. It ends with one table.
 However it ends (done, failed, Ctrl-C, SIGTERM, `prefect flow-run cancel`, kill -9), no process of a stage is left over.
@@ -14,9 +14,10 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from queue import Empty, SimpleQueue
+from types import MappingProxyType
 from typing import Any, cast
 
 from flows import services
@@ -33,12 +34,15 @@ from prefect.states import Cancelled, Completed, Failed, State
 from rich.console import Console
 
 from flows.bars import live_bars
+from flows.notify import tell
 from flows.session import prefect_server
+from flows.workspace import workspace
 from pipeline import journal, paths, tracking
 from pipeline.files import remove_tree
 from pipeline.fingerprint import lookup
 from pipeline.graph import PARAMS_FILE, StageSpec, load_graph, read_mapping, select
 from pipeline.params import load_params
+from pipeline.preset import change_params
 from tasks.dvc_repo import repair, sort_lock
 from tasks.plan import Plan, make_plan
 from tasks.reproduce import FAILED, Outcome, Setting, not_reached, stage_task
@@ -62,14 +66,46 @@ NEXT = """What next?
   change one number in params.yaml, such as lora.rank, and make run again: only what depends on it runs"""
 
 
-@flow(name="train", log_prints=True, persist_result=False)
-def train(stages: list[str] | None = None, parallel: int | None = None, time_limit_s: float | None = None) -> Any:
+@flow(name="train", log_prints=True, persist_result=False, on_failure=[tell], on_crashed=[tell])
+def train(
+    stages: list[str] | None = None,
+    parallel: int | None = None,
+    time_limit_s: float | None = None,
+    time_limits_s: dict[str, float] | None = None,
+    retries: dict[str, int] | None = None,
+    presets: dict[str, str] | None = None,
+    overrides: list[str] | None = None,
+    folder: str | None = None,
+) -> Any:
     """Bring stages (default: all) and what they need up to date.
 
     parallel: how many run at once; default: as many as there are processors for, at `runtime.threads` each.
-    time_limit_s: seconds that one stage may take.
+    time_limit_s: seconds that one stage may take; time_limits_s: {stage: seconds} for some of them, instead.
+    retries: {stage: how often a failure that may pass is tried again}; 2 where not named.
+    presets, overrides: {"model": "small"}, ["pretrain.learning_rate=4e-3"]: written to params.yaml first, where they
+    stay, so that params.yaml goes on saying what dvc.lock's results were made with.
+    folder: the workspace, where it is not the current folder. Refused while another flow is at work in it.
     """
+    try:
+        with workspace(folder):
+            if presets or overrides:
+                change_params(presets or {}, overrides or [])
+            return up_to_date(stages, parallel, time_limit_s, time_limits_s or {}, retries or {})
+    except ValueError as error:
+        return Failed(message=str(error))
+
+
+def up_to_date(
+    stages: list[str] | None,
+    parallel: int | None = None,
+    time_limit_s: float | None = None,
+    time_limits_s: Mapping[str, float] = MappingProxyType({}),
+    retries: Mapping[str, int] = MappingProxyType({}),
+    flow_name: str = "train",
+) -> Any:
+    """What `train` does, in the workspace that the running flow holds."""
     root, console = Path.cwd(), Console(stderr=True)
+    select(load_graph(root), [*time_limits_s, *retries])
     for line in repair(root):
         _say(line, console)
     planned = plan(root, stages, return_state=True)
@@ -80,10 +116,12 @@ def train(stages: list[str] | None = None, parallel: int | None = None, time_lim
     graph = {stage.name: stage.spec for stage in the_plan.stages}
     names = {"stages": ",".join(stages) if stages else "all", "parallel": parallel or slots(root)}
     parent = (
-        None if the_plan.nothing_to_do else tracking.start_parent("train", names, {"prefect.flow_run": flow_run.id})
+        None if the_plan.nothing_to_do else tracking.start_parent(flow_name, names, {"prefect.flow_run": flow_run.id})
     )
     key = parent.key if parent is not None else None
-    setting = Setting(root, scratch(flow_run.id), key, time_limit_s, bars=console.is_terminal)
+    setting = Setting(
+        root, scratch(flow_run.id), key, time_limit_s, time_limits_s, retries, bars=console.is_terminal
+    )  # fmt: skip
     outcomes: dict[str, Outcome] = {}
     began, status = time.monotonic(), journal.KILLED
     try:
@@ -211,7 +249,14 @@ def main(arguments: list[str], check: Callable[[], object] = load_params) -> int
     parser = argparse.ArgumentParser(prog="python -m flows.train", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--stages", nargs="+", metavar="STAGE", help="only these and what they need")
     parser.add_argument("--parallel", type=int, metavar="N", help="how many stages may run at once")
-    parser.add_argument("--time-limit", type=float, metavar="SECONDS", help="what one stage may take")
+    parser.add_argument(
+        "--time-limit",
+        nargs="+",
+        default=[],
+        metavar="SECONDS",
+        help="what one stage may take (STAGE=SECONDS: this one)",
+    )
+    parser.add_argument("--retries", nargs="+", default=[], metavar="STAGE=N", help="tries after a passing failure")
     parser.add_argument("--plan", action="store_true", help="say what would run, and why; run nothing")
     options = parser.parse_args(arguments)
     try:
@@ -222,7 +267,11 @@ def main(arguments: list[str], check: Callable[[], object] = load_params) -> int
         if options.plan:
             print(make_plan(Path.cwd(), options.stages))
             return 0
-        return _run(options.stages, options.parallel, options.time_limit)
+        limits, retries = per_stage(options.time_limit, "--time-limit"), per_stage(options.retries, "--retries")
+        counts = {stage: int(number) for stage, number in retries.items()}
+        return run_flow(
+            lambda: train(options.stages, options.parallel, limits.pop("", None), limits, counts, return_state=True)
+        )
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -231,12 +280,26 @@ def main(arguments: list[str], check: Callable[[], object] = load_params) -> int
         return 130
 
 
-def _run(stages: list[str] | None, parallel: int | None, time_limit_s: float | None) -> int:
-    """Run the flow against our Prefect server, print the table, and where to look."""
+def per_stage(words: Sequence[str], option: str) -> dict[str, float]:
+    """ "3600" and "pretrain=7200" as {"": 3600, "pretrain": 7200}; ValueError for what is no number."""
+    found = {}
+    for word in words:
+        stage, _, number = word.rpartition("=")
+        try:
+            found[stage] = float(number)
+        except ValueError:
+            raise ValueError(f"{option} {word!r}: {number!r} is no number") from None
+        if not found[stage] >= 0:
+            raise ValueError(f"{option} {word!r}: allowed are 0 and more")
+    return found
+
+
+def run_flow(call: Callable[[], Any], closing: str | None = NEXT) -> int:
+    """Run a flow against our Prefect server, print the table of its stages, and `closing` (None: its own message)."""
     began = time.time()
     state: State[Any] | None = None
     with prefect_server(), contextlib.suppress(KeyboardInterrupt, TerminationSignal):
-        state = cast("State[Any]", train(stages, parallel, time_limit_s, return_state=True))
+        state = cast("State[Any]", call())
     rows = _rows_of(state, began)
     wide = Console()
     console = wide if wide.is_terminal else Console(width=120)
@@ -248,7 +311,7 @@ def _run(stages: list[str] | None, parallel: int | None, time_limit_s: float | N
         failures = [f"{row.stage}: {row.message}" for row in rows if row.what == FAILED] or [str(state.message)]
         print("\n".join(f"error: {failure}" for failure in failures), file=sys.stderr)
         return 1
-    print(NEXT)
+    print(closing if closing is not None else state.message)
     return 0
 
 

@@ -6,6 +6,7 @@ schema is never an input of any stage. The fields' descriptions are the referenc
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -60,16 +61,32 @@ class SourceFile(Section):
         str, Field(min_length=1, pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$", description="file name in data/raw")
     ]
     url: Annotated[str, Field(min_length=1, description="http(s):, file:, any fsspec address, or a path in data/own/")]
-    sha256: Annotated[str | None, Field(pattern=r"^[0-9a-f]{64}$", description="of the file (of the member, in a zip)")]
+    sha256: Annotated[
+        str | None,
+        Field(
+            pattern=r"^[0-9a-f]{64}$", description="of the file (of the member, in a zip); null: an address is followed"
+        ),
+    ]
     member: Annotated[str | None, Field(min_length=1, description="the zip archive's member to take, or null")]
 
     @model_validator(mode="after")
-    def remote_is_pinned(self) -> SourceFile:
-        if self.sha256 is None and not self.url.startswith("data/own/"):
-            raise ValueError(f"sha256 of {self.name!r} is null: only files in data/own/ may go without one")
+    def lies_somewhere(self) -> SourceFile:
+        if not self.address and not self.url.startswith("data/own/"):
+            raise ValueError(f"url of {self.name!r} is neither an address (https://…) nor a path in data/own/")
         return self
 
+    @property
+    def address(self) -> bool:
+        """Whether it lies elsewhere than in data/own/."""
+        return re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", self.url) is not None
 
+    @property
+    def followed(self) -> bool:
+        """Whether its bytes may change: `sources.lock.json` keeps the hash, and `make refresh` looks for a new one."""
+        return self.sha256 is None and self.address
+
+
+SOURCE_KINDS = ("text", "messages", "instructions", "vocabulary", "weights")
 WORLD_FILES = {"text": "stories.jsonl", "messages": "messages.tsv", "instructions": "instructions.json"}
 
 
@@ -95,7 +112,7 @@ class Download(Section):
 
     @model_validator(mode="after")
     def names_are_unique(self) -> Download:
-        for kind in ("text", "messages", "instructions", "vocabulary", "weights"):
+        for kind in SOURCE_KINDS:
             names = self.names(kind)
             if twice := sorted({name for name in names if names.count(name) > 1}):
                 raise ValueError(f"{kind} has more than one file named {', '.join(twice)}")

@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import itertools
 import os
-import queue
 import re
-import subprocess
 import sys
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline import paths
 from pipeline.graph import StageSpec
 from pipeline.receipt import Receipt, read_receipt
+from tasks.command import End, run_supervised
 from tasks.dvc_repo import Status, prune_checkpoints, statuses
 
 if TYPE_CHECKING:
@@ -32,7 +30,6 @@ if TYPE_CHECKING:
 RAN, CACHED, RESTORED, FAILED, STOPPED, NOT_REACHED = "ran", "cached", "restored", "failed", "stopped", "not reached"
 RETRIES, RETRY_DELAY_S = 2, 5.0
 AGAIN = "Again"  # the name of the state of a failure that may pass: the stage is tried once more
-LAST_LINES = 20
 # what DVC says around a stage's own lines and nobody needs to see eight times
 DVC_TALK = re.compile(
     r"\s*$|> |Running stage '|(Updating|Generating) lock file|To (track the changes|enable auto staging)|Use `dvc push`"
@@ -48,9 +45,14 @@ class Setting:
     scratch: Path
     parent: str | None = None  # journal key of the flow's MLflow run
     time_limit_s: float | None = None  # for each stage
+    time_limits_s: Mapping[str, float] = field(default_factory=dict)  # for those named, instead
+    retries: Mapping[str, int] = field(default_factory=dict)  # of failures that may pass; RETRIES where not named
     grace_s: float = 40.0  # between asking a stage to end and killing it: it takes 30 s itself to save
     bars: bool = False  # somebody draws progress files; else stages print lines
     stop: threading.Event = field(default_factory=threading.Event)  # set: end everything
+
+    def limit_s(self, stage: str) -> float | None:
+        return self.time_limits_s.get(stage, self.time_limit_s)
 
     def receipt_file(self, stage: str) -> Path:
         return self.scratch / f"{stage}.receipt.json"
@@ -88,7 +90,7 @@ def reproduce(stage: str, setting: Setting, log: Callable[[str], None] = print) 
         if setting.stop.is_set():
             return outcome(STOPPED)
         if status.busy is not None:
-            return outcome(FAILED, message=f"waited {setting.time_limit_s:g} s for another process: {status.busy}")
+            return outcome(FAILED, message=f"waited {setting.limit_s(stage):g} s for another process: {status.busy}")
         if status.up_to_date:
             prune_checkpoints(setting.root, stage)
             return outcome(CACHED)
@@ -115,6 +117,7 @@ def stage_task(spec: StageSpec, setting: Setting, outcomes: dict[str, Outcome]) 
     from prefect.states import Cancelled, Completed, Failed
 
     tries = itertools.count(1)
+    retries = setting.retries.get(spec.name, RETRIES)
 
     def may_pass(_task: object, _run: object, state: State[Any]) -> bool:
         return state.name == AGAIN
@@ -125,14 +128,14 @@ def stage_task(spec: StageSpec, setting: Setting, outcomes: dict[str, Outcome]) 
         description=f"DVC stage {spec.name}: {spec.cmd}",
         cache_policy=NO_CACHE,
         persist_result=False,
-        retries=RETRIES,
+        retries=retries,
         retry_delay_seconds=RETRY_DELAY_S,
         retry_condition_fn=may_pass,
     )
     def run_stage() -> Any:
         result = reproduce(spec.name, setting, get_run_logger().info)
         failure = "\n".join([result.message, *result.tail])
-        if result.kind == "transient" and next(tries) <= RETRIES and not setting.stop.is_set():
+        if result.kind == "transient" and next(tries) <= retries and not setting.stop.is_set():
             return Failed(name=AGAIN, message=failure)
         outcomes[spec.name] = result
         if result.what == STOPPED:
@@ -147,7 +150,7 @@ def stage_task(spec: StageSpec, setting: Setting, outcomes: dict[str, Outcome]) 
 
 def _settled_status(stage: str, setting: Setting, log: Callable[[str], None]) -> Status:
     """The stage's status once no other process works on its files; still busy when stopped or out of time."""
-    deadline = _deadline(setting)
+    deadline = _deadline(stage, setting)
     said = ""
     while (status := statuses(setting.root, [stage])[stage]).busy is not None:
         if status.busy != said:
@@ -158,8 +161,9 @@ def _settled_status(stage: str, setting: Setting, log: Callable[[str], None]) ->
     return status
 
 
-def _deadline(setting: Setting) -> float:
-    return time.monotonic() + setting.time_limit_s if setting.time_limit_s is not None else float("inf")
+def _deadline(stage: str, setting: Setting) -> float:
+    limit_s = setting.limit_s(stage)
+    return time.monotonic() + limit_s if limit_s is not None else float("inf")
 
 
 @dataclass(frozen=True)
@@ -176,67 +180,25 @@ def _run_dvc(stage: str, setting: Setting, log: Callable[[str], None]) -> _End:
     setting.scratch.mkdir(parents=True, exist_ok=True)
     for file in (setting.receipt_file(stage), setting.progress_file(stage)):
         file.unlink(missing_ok=True)
-    supervisor = Path(__file__).with_name("supervise.py")
     dvc = [sys.executable, "-P", "-m", "dvc", "--wait-for-lock", "repro", "--single-item", stage]
-    process = subprocess.Popen(
-        [sys.executable, "-P", str(supervisor), "--grace", str(setting.grace_s), "--", *dvc],
-        cwd=setting.root,
-        env=_environment(stage, setting),
-        stdin=subprocess.PIPE,  # the lifeline: nothing is written, closing it ends the stage
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        encoding="utf-8",
-        errors="replace",
-        start_new_session=True,  # Ctrl-C on the terminal reaches the flow, which then decides
+    executed = False
+
+    def hear(line: str) -> bool:
+        nonlocal executed
+        executed |= line.startswith(f"Running stage '{stage}'")
+        return not DVC_TALK.match(line)
+
+    end: End = run_supervised(
+        dvc,
+        folder=setting.root,
+        environment=_environment(stage, setting),
+        stop=setting.stop,
+        deadline=_deadline(stage, setting),
+        grace_s=setting.grace_s,
+        log=log,
+        worth_a_line=hear,
     )
-    tail: deque[str] = deque(maxlen=LAST_LINES)
-    executed = timed_out = False
-    deadline = _deadline(setting)
-    try:
-        for line in _lines(process):
-            if line is not None:
-                executed |= line.startswith(f"Running stage '{stage}'")
-                if not DVC_TALK.match(line):
-                    tail.append(line)
-                    log(line)
-            timed_out |= time.monotonic() > deadline
-            if timed_out or setting.stop.is_set():
-                _cut(process)
-        return _End(process.wait(), tuple(tail), executed, timed_out)
-    finally:  # whatever is thrown at this thread, the stage does not outlive it
-        _cut(process)
-        process.wait()
-
-
-def _cut(process: subprocess.Popen[str]) -> None:
-    assert process.stdin is not None
-    if not process.stdin.closed:
-        process.stdin.close()
-
-
-def _lines(process: subprocess.Popen[str]) -> Iterator[str | None]:
-    """The command's lines as they come, None after each fifth of a second without; ends soon after the command."""
-    lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-
-    def read() -> None:
-        assert process.stdout is not None
-        for line in process.stdout:
-            lines.put(line.rstrip("\n"))
-        lines.put(None)
-
-    threading.Thread(target=read, daemon=True).start()
-    patience = 5  # something the command left in the background may hold its output open for ever
-    while patience:
-        try:
-            line = lines.get(timeout=0.2)
-        except queue.Empty:
-            patience -= process.poll() is not None
-            yield None
-            continue
-        if line is None:
-            return
-        yield line
+    return _End(end.status, end.tail, executed, end.timed_out)
 
 
 def _environment(stage: str, setting: Setting) -> dict[str, str]:
@@ -259,7 +221,7 @@ def _environment(stage: str, setting: Setting) -> dict[str, str]:
 def _sentence(stage: str, end: _End, receipt: Receipt | None, setting: Setting) -> str:
     """Why the stage failed, in one sentence: the limit, else the receipt's, else the last line that says something."""
     if end.timed_out:
-        return f"not finished within its time limit of {setting.time_limit_s:g} s: stopped (checkpoints are kept)"
+        return f"not finished within its time limit of {setting.limit_s(stage):g} s: stopped (checkpoints are kept)"
     if receipt is not None and receipt.status == "failed" and receipt.message:
         return receipt.message
     said = [line for line in end.tail if not line.startswith("ERROR: failed to reproduce")]

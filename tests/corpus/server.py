@@ -19,6 +19,8 @@ class Hits:
     url: str
     body: bytes = BODY
     etag: str = '"one"'
+    modified: str = "Mon, 02 Jan 2023 03:04:05 GMT"
+    sent: int = 0  # bytes of bodies
     count: Counter[str] = field(default_factory=Counter)
     ranges: list[str | None] = field(default_factory=list)
     stop: threading.Event = field(default_factory=threading.Event)
@@ -42,6 +44,7 @@ class Handler(BaseHTTPRequestHandler):
         for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()
+        self.hits.sent += len(body)
         self.wfile.write(body)
 
     def serve_missing(self) -> None:
@@ -49,6 +52,24 @@ class Handler(BaseHTTPRequestHandler):
 
     def serve_plain(self) -> None:
         self.answer(200, {"Content-Length": str(len(self.hits.body))}, self.hits.body)
+
+    def serve_tagged(self) -> None:
+        """Knows versions by ETag."""
+        self._versioned("If-None-Match", "ETag", self.hits.etag)
+
+    def serve_dated(self) -> None:
+        """Knows versions by the date of the last change."""
+        self._versioned("If-Modified-Since", "Last-Modified", self.hits.modified)
+
+    def _versioned(self, condition: str, name: str, value: str) -> None:
+        if self.headers[condition] == value:
+            self.answer(304, {name: value})
+        else:
+            self.answer(200, {name: value, "Content-Length": str(len(self.hits.body))}, self.hits.body)
+
+    def serve_deaf(self) -> None:
+        """Has an ETag, but answers every request in full."""
+        self.answer(200, {"ETag": self.hits.etag, "Content-Length": str(len(self.hits.body))}, self.hits.body)
 
     def serve_truncated(self) -> None:
         """Half of what is announced, always, and no way to continue."""

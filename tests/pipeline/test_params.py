@@ -94,11 +94,15 @@ def test_a_file_that_is_no_mapping_is_refused(tmp_path, text):
         load_params(file)
 
 
-def test_a_source_without_hash_must_be_ones_own(tree):
-    tree["download"]["text"][0]["sha256"] = None
-    assert "sha256 of 'the-verdict.txt' is null" in refused(tree)
-    tree["download"]["text"][0]["url"] = "data/own/story.txt"
-    check_params(tree, "params.yaml")
+def test_an_address_without_hash_is_followed_and_a_path_must_be_ones_own(tree):
+    source = tree["download"]["text"][0]
+    assert not check_params(tree, "params.yaml").download.text[0].followed
+    source["sha256"] = None
+    assert check_params(tree, "params.yaml").download.text[0].followed
+    source["url"] = "data/own/story.txt"
+    assert not check_params(tree, "params.yaml").download.text[0].followed
+    source["url"] = "/etc/hostname"
+    assert "url of 'the-verdict.txt' is neither an address" in refused(tree)
 
 
 def test_presets_of_a_group_set_the_same_leaves(monkeypatch):
@@ -136,3 +140,27 @@ def test_composing_twice_is_composing_once(monkeypatch, tmp_path):
     assert main(["model=small"]) == 0
     assert main(["model=gpt2-124m"]) == 0
     assert (tmp_path / "params.yaml").read_text() == large
+
+
+def test_single_leaves_are_set_beside_presets_with_comments_kept(monkeypatch, tmp_path, capsys):
+    (tmp_path / "conf").symlink_to(ROOT / "conf")
+    before = (ROOT / "params.yaml").read_text()
+    (tmp_path / "params.yaml").write_text(before)
+    monkeypatch.chdir(tmp_path)
+    assert main(["data=embedded", "model=nano", "seed=7", "lora.rank=4", "classify.variants=[pretrained]"]) == 0
+    after = (tmp_path / "params.yaml").read_text()
+    changed = [(a, b) for a, b in zip(before.splitlines(), after.splitlines(), strict=True) if a != b]
+    assert [new.split("#")[0].split() for _, new in changed] == [
+        ["seed:", "7"], ["rank:", "4"], ["variants:", "[pretrained]"],
+    ]  # fmt: skip
+    for wrong, said in {
+        "lora.ranks=4": "lora.ranks is not a known parameter: did you mean lora.rank?",
+        "lora.rank.deep=4": "lora.rank.deep is not a known parameter",
+        "lora.rank=four": "lora.rank is 'four'",
+        "lora.rank=0": "lora.rank is 0",
+        "lora.rank=[": "not valid YAML",
+        "lora.rank": "is not GROUP=NAME, as in data=book, nor LEAF=VALUE",
+    }.items():
+        assert main(["model=small", wrong]) == 1
+        assert said in capsys.readouterr().err
+        assert (tmp_path / "params.yaml").read_text() == after

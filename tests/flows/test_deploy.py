@@ -1,0 +1,107 @@
+"""prefect.yaml and the examples in deploy/, against Prefect's own schemas."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from pipeline.graph import read_mapping
+
+ROOT = Path(__file__).resolve().parents[2]
+FILES = {"prefect.yaml": "process", "deploy/docker.yaml": "docker", "deploy/kubernetes.yaml": "kubernetes"}
+
+
+def variables(pool: str) -> dict[str, Any]:
+    """The schema of a work pool's job variables, from the copy that Prefect's server carries."""
+    import prefect.server.api
+
+    assert prefect.server.api.__file__
+    file = Path(prefect.server.api.__file__).parent / "collections_data" / "views" / "aggregate-worker-metadata.json"
+    found = {kind: told for kinds in json.loads(file.read_text()).values() for kind, told in kinds.items()}
+    schema: dict[str, Any] = found[pool]["default_base_job_configuration"]["variables"]
+    return schema
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_deployments_are_what_prefect_takes(name: str) -> None:
+    from prefect.cli.deploy._models import ConcurrencyLimitSpec, DeploymentConfig, PrefectYamlModel, WorkPoolConfig
+    from prefect.client.schemas.objects import ConcurrencyLimitStrategy
+    from prefect.client.schemas.schedules import CronSchedule
+    from prefect.events.schemas.deployment_triggers import DeploymentEventTrigger
+
+    raw = read_mapping(ROOT / name)
+    schema = variables(FILES[name])
+    found = PrefectYamlModel.model_validate(raw).deployments
+    assert {"refresh", "train"} <= {told.name for told in found}
+    for told, plain in zip(found, raw["deployments"], strict=True):
+        assert set(plain) <= set(DeploymentConfig.model_fields), "Prefect overlooks what it does not know"
+        assert set(plain["concurrency_limit"]) <= set(ConcurrencyLimitSpec.model_fields)
+        assert set(plain["work_pool"]) <= set(WorkPoolConfig.model_fields)
+        assert plain["concurrency_limit"]["limit"] == 1
+        ConcurrencyLimitStrategy(plain["concurrency_limit"]["collision_strategy"])
+        for schedule in plain.get("schedules", ()):
+            CronSchedule(cron=schedule["cron"], timezone=schedule["timezone"])
+        for trigger in plain.get("triggers", ()):
+            DeploymentEventTrigger.model_validate(trigger)
+        assert told.work_pool is not None
+        assert set(told.work_pool.job_variables) <= set(schema["properties"])
+        jsonschema.validate(told.work_pool.job_variables, {**schema, "additionalProperties": False})
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_entry_points_and_parameters_are_those_of_the_flows(name: str) -> None:
+    import ast
+
+    for told in read_mapping(ROOT / name)["deployments"]:
+        path, flow = told["entrypoint"].split(":")
+        if (ROOT / path).exists():
+            tree = ast.parse((ROOT / path).read_text())
+            (function,) = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == flow]
+            assert set(told.get("parameters", ())) <= {argument.arg for argument in function.args.args}
+        assert re.fullmatch(r"flows/[a-z]+\.py", path) and flow == told["name"]
+
+
+def test_steps_exist() -> None:
+    import prefect.deployments.steps as steps
+
+    for name in FILES:
+        for step in read_mapping(ROOT / name).get("pull", ()):
+            (path,) = step
+            assert callable(getattr(steps, path.removeprefix("prefect.deployments.steps.")))
+
+
+def test_what_make_flows_serves_is_what_prefect_yaml_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from pipeline.params import dump_yaml, read_yaml
+
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("SCRIPTORIUM_HOME", str(tmp_path))
+    from flows.deploy import deployments
+
+    file = read_yaml("prefect.yaml")
+    file["deployments"] = [told for told in file["deployments"] if told["name"] in ("refresh", "train")]
+    (tmp_path / "prefect.yaml").write_text(dump_yaml(file))
+    refresh, train = deployments(tmp_path / "prefect.yaml")
+    assert (refresh.flow_name, train.flow_name) == ("refresh", "train")
+    assert refresh.concurrency_limit == 1 and refresh.concurrency_options.collision_strategy == "CANCEL_NEW"
+    (nightly,) = refresh.schedules
+    assert (nightly.schedule.cron, nightly.schedule.timezone, nightly.active) == ("0 3 * * *", "Etc/UTC", True)
+    assert refresh.work_pool_name is None and refresh.entrypoint == "flows/refresh.py:refresh"
+
+
+def test_every_variable_that_the_code_reads_is_explained() -> None:
+    explained = set(re.findall(r"^#([A-Z][A-Z0-9_]*)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
+    handed_down = {"PARENT", "PROGRESS", "RECEIPT"}  # from the flow to its stages
+    packages = ("corpus", "flows", "gpt", "pipeline", "serving", "stages", "tasks")
+    read = {
+        name
+        for package in packages
+        for file in (ROOT / package).rglob("*.py")
+        for name in re.findall(r"[\"' ](SCRIPTORIUM_[A-Z]+)\b", file.read_text())
+        if name.removeprefix("SCRIPTORIUM_") not in handed_down
+    }
+    assert read and read <= explained
