@@ -33,7 +33,7 @@ class CrossEntropy(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, targets: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, logits: Tensor, targets: Tensor) -> Tensor:
         """logits (N, V), targets (N,) -> scalar, float32."""
         learning = ctx.needs_input_grad[0]
         gradient = torch.empty_like(logits) if learning else None
@@ -52,7 +52,7 @@ class CrossEntropy(torch.autograd.Function):
         return nats
 
     @staticmethod
-    def backward(ctx: Any, weight: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, weight: Tensor) -> tuple[Tensor, None]:
         (gradient,) = ctx.saved_tensors
         return gradient * weight, None
 
