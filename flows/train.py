@@ -134,7 +134,7 @@ def _run_all(graph: dict[str, StageSpec], setting: Setting, parallel: int, outco
                     outcomes[name] = Outcome(name, FAILED, message=str(futures[name].state.message))
             if time.monotonic() - asked > ASK_FOR_CANCEL_EVERY_S:
                 asked = time.monotonic()
-                if _cancelling():
+                if cancelling():
                     setting.stop.set()
     except BaseException:
         setting.stop.set()
@@ -143,7 +143,7 @@ def _run_all(graph: dict[str, StageSpec], setting: Setting, parallel: int, outco
         raise
 
 
-def _cancelling() -> bool:
+def cancelling() -> bool:
     """Whether somebody asked for this flow run to be cancelled; a server that does not answer asks for nothing."""
     with contextlib.suppress(Exception), get_client(sync_client=True) as client:
         state = client.read_flow_run(flow_run.id).state

@@ -78,12 +78,28 @@ def sort_lock(root: Path) -> None:
     with _repository(root) as repo:
         if not (root / "dvc.lock").exists():
             return
-        head, *entries = re.split(r"(?m)^(?=  \S)", (root / "dvc.lock").read_text(encoding="utf-8"))
+        head, *entries = _split_lock(root)
         order = [getattr(stage, "name", None) for stage in plan_repro(repo.index.graph)]
         rank = {f"  {name}:": place for place, name in enumerate(order)}
         ordered = sorted(entries, key=lambda entry: rank.get(entry.split("\n", 1)[0], len(rank)))
         if ordered != entries:
             write_atomic(root / "dvc.lock", head + "".join(ordered))
+
+
+def keep_lock_entries(root: Path, names: Sequence[str]) -> None:
+    """Take all other stages' entries out of dvc.lock: what was not brought up to date is not recorded as if it were."""
+    with _repository(root):
+        if not _read_lock(root):
+            return
+        head, *entries = _split_lock(root)
+        kept = [entry for entry in entries if entry.split("\n", 1)[0] in {f"  {name}:" for name in names}]
+        write_atomic(root / "dvc.lock", head + "".join(kept) if kept else "schema: '2.0'\nstages: {}\n")
+
+
+def cache_folder(root: Path) -> Path:
+    """Where DVC keeps every version of every output of this workspace (absolute)."""
+    with _repository(root) as repo:
+        return Path(repo.cache.local.path).absolute()
 
 
 def prune_checkpoints(root: Path, name: str) -> None:
@@ -207,6 +223,11 @@ def _read_lock(root: Path) -> dict[str, dict[str, Any]]:
     if not whole:
         raise ValueError(f"{file} is damaged (DVC was interrupted while writing it)")
     return entries
+
+
+def _split_lock(root: Path) -> list[str]:
+    """The head of dvc.lock, and each stage's entry, as text."""
+    return re.split(r"(?m)^(?=  \S)", (root / "dvc.lock").read_text(encoding="utf-8"))
 
 
 def _release_dead(repo: Any) -> list[str]:
