@@ -161,7 +161,8 @@ def run_trial(trial: Trial) -> Result:
     try:
         with _watched(trial, setting):
             for spec in graph.values():
-                stage_task(spec, setting, outcomes)(return_state=True)
+                run: Task[[], Any] = stage_task(spec, setting, outcomes)
+                run(return_state=True)
                 if not (spec.name in outcomes and outcomes[spec.name].good):
                     break
         result = _judged(trial, graph, outcomes)
@@ -174,9 +175,9 @@ def run_trial(trial: Trial) -> Result:
         ended = {STOPPED: journal.KILLED, FAILED: journal.FAILED}.get(result.what, journal.FINISHED)
         record.journal.write("tags", values={"scriptorium.state": result.what})
         numbers = {"objective": result.value} if result.value is not None else {}
-        result = replace(
-            result, run_id=tracking.finish_parent(record, mlflow_rows(rows), status=ended, text=_told(trial, result), metrics=numbers)
-        )  # fmt: skip
+        text = _told(trial, result)
+        run_id = tracking.finish_parent(record, mlflow_rows(rows), status=ended, text=text, metrics=numbers)
+        result = replace(result, run_id=run_id)
         write_json(Path(trial.folder) / "result.json", asdict(result))
         if result.final:
             remove_tree(trial.workspace)
