@@ -5,6 +5,7 @@ PYTHON ?= python3
 BIN := $(CURDIR)/.venv/bin
 READY := .venv/.ready
 APP_READY := .venv/.app-ready
+SWEEP_READY := .venv/.sweep-ready
 TEST_READY := .venv/.test-ready
 # PyTorch's CPU builds, for machines without an NVIDIA GPU: the plain package brings gigabytes of CUDA on Linux.
 TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
@@ -19,7 +20,7 @@ export HF_HUB_OFFLINE := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run chat app plan preset test lint ui stop sync gc clean
+.PHONY: help run sweep chat app plan preset test lint ui stop sync gc clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -38,6 +39,14 @@ run: $(READY)  ## train: everything that is stale, and nothing else (DATA=embedd
 	@$(if $(DATA)$(MODEL),$(BIN)/python -m pipeline.preset $(if $(DATA),data=$(DATA)) $(if $(MODEL),model=$(MODEL)))
 	@$(BIN)/python -m flows.train $(if $(STAGES),--stages $(STAGES)) $(if $(PARALLEL),--parallel $(PARALLEL))
 
+$(SWEEP_READY): requirements-sweep.lock $(READY)
+	@echo "Installing Optuna into .venv (seconds)"
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps -r requirements-sweep.lock
+	@touch $@
+
+sweep: $(SWEEP_READY)  ## try many values of a few parameters, choosing on validation data (SWEEP=conf/sweep/learning_rate.yaml ARGS=--start-over)
+	@$(BIN)/python -m flows.sweep $(or $(SWEEP),conf/sweep/learning_rate.yaml) $(ARGS)
+
 chat: $(READY)  ## talk to what was trained, also through pipes (ARGS='--complete "Long ago"': one answer; ARGS=--help: more)
 	@$(BIN)/python -m serving.chat $(ARGS)
 
@@ -55,9 +64,9 @@ plan: $(READY)  ## what would run, and why
 preset: $(READY)  ## compose DATA=… and MODEL=… into params.yaml
 	@$(BIN)/python -m pipeline.preset $(if $(DATA),data=$(DATA)) $(if $(MODEL),model=$(MODEL))
 
-$(TEST_READY): requirements-test.lock $(APP_READY)
+$(TEST_READY): requirements-test.lock requirements-dask.lock $(APP_READY) $(SWEEP_READY)
 	@echo "Installing what the tests need into .venv"
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps -r requirements-test.lock
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps -r requirements-test.lock -r requirements-dask.lock
 	@touch $@
 
 test: $(TEST_READY)  ## the whole test suite

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from prefect import get_run_logger, task
+from prefect import Task, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.states import Cancelled, Completed, Failed
 
