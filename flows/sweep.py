@@ -45,6 +45,7 @@ from tasks.workspace import apply_experiment, head_commit, take_snapshot
 
 POLL_S = 0.2
 FAILURES_IN_A_ROW = 3
+REFUSED = "Refused"  # the name of the state when nothing was even tried
 
 
 @flow(name="sweep", log_prints=True, persist_result=False)
@@ -56,7 +57,7 @@ def sweep(file: str) -> Any:
         with hold(f"sweep-{plan.name}", timeout_s=0):
             return _sweep(plan, folder)
     except (ValueError, TimeoutError) as error:
-        return Failed(message=str(error))
+        return Failed(name=REFUSED, message=str(error))
 
 
 def _sweep(plan: Sweep, folder: Path) -> Any:
@@ -288,7 +289,7 @@ def _run(file: str, plan: Sweep) -> int:
     if state is None or state.is_cancelled():
         print("stopped: what was tried is kept, what was running goes on from its last checkpoint next time")
         return 130
-    if (folder / "study.db").is_file():
+    if state.name != REFUSED and (folder / "study.db").is_file():
         from flows.study import Study
 
         wide = Console()

@@ -99,7 +99,7 @@ def keep_lock_entries(root: Path, names: Sequence[str]) -> None:
 def cache_folder(root: Path) -> Path:
     """Where DVC keeps every version of every output of this workspace (absolute)."""
     with _repository(root) as repo:
-        return Path(repo.cache.local.path).absolute()
+        return Path(repo.cache.local_cache_dir).absolute()
 
 
 def prune_checkpoints(root: Path, name: str) -> None:

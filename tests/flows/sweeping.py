@@ -24,7 +24,7 @@ time.sleep(float(os.environ.get("TINY_SLOW", "0")))
 Path("tokens.txt").write_text("1000")
 """
 TRAIN = """
-import json, os, sys, time
+import json, os, sys, time, zlib
 from pathlib import Path
 from ruamel.yaml import YAML
 name, *sources = sys.argv[1:]
@@ -34,7 +34,8 @@ if rate > 0.5:
     receipt = {"stage": name, "status": "failed", "kind": "numeric", "message": f"diverged at a rate of {rate}"}
     Path(os.environ["SCRIPTORIUM_RECEIPT"]).write_text(json.dumps(receipt))
     sys.exit(1)
-kept = home / f"{name}-{rate}.checkpoint"
+sources = "".join(Path(source).read_text() for source in sources)
+kept = home / f"{name}-{rate}-{zlib.crc32(sources.encode())}.checkpoint"
 begin = int(kept.read_text()) if kept.exists() else 0
 with (home / "executed").open("a") as out:
     out.write(f"{name} {rate} from step {begin}\\n")
@@ -48,6 +49,7 @@ for step in range(begin, 4):
             time.sleep(0.05)
     time.sleep(float(os.environ.get("TINY_PAUSE", "0")))
     kept.write_text(str(step + 1))
+kept.unlink()
 Path(f"reports/{name}").mkdir(parents=True, exist_ok=True)
 Path(f"reports/{name}/metrics.json").write_text(json.dumps({"validation_loss": loss, "test_loss": loss, "none": None}))
 """

@@ -75,7 +75,7 @@ def test_a_sweep_knows_its_stages_and_which_numbers_are_whole(tmp_path: Path) ->
     ],
 )  # fmt: skip
 def test_what_a_trial_could_not_do_is_one_sentence(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValueError, match="mine.yaml") as caught:
+    with pytest.raises(ValueError, match=r"mine\.yaml") as caught:
         load_sweep(written(tmp_path, **changes), ROOT)
     assert said in str(caught.value) and "\n" not in str(caught.value)
 
