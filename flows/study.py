@@ -74,6 +74,12 @@ class Study:
                 self._draw(trial, leaf, value)
         return self._tried(trial.number)
 
+    @property
+    def finished(self) -> bool:
+        """Whether there is nothing left to try, and nothing to try again."""
+        known = [trial for trial in self.optuna.get_trials(deepcopy=False) if not self._half_drawn(trial)]
+        return len(known) >= self.sweep.trials and all(trial.state.is_finished() for trial in known)
+
     def trials(self) -> list[Tried]:
         """All trials that were begun, by number."""
         frozen = self.optuna.get_trials(deepcopy=False)

@@ -65,9 +65,14 @@ def _sweep(plan: Sweep, folder: Path) -> Any:
 
     begun = _begin(plan, folder)
     study = Study(plan, folder)
+    if begun["key"] is None and study.finished and (best := study.best()) is not None:  # no run where nothing is done
+        return _applied(plan, best.number) or Completed(
+            message=_in_short(plan, study, lines_of(study.trials(), folder))
+        )
+    key = _key_of(begun, folder, plan)
     known = plan.described() | {"trials": plan.trials, "parallel": plan.file.parallel, "runner": plan.file.runner}
     described = {name: json.dumps(value) if isinstance(value, dict | list) else value for name, value in known.items()}
-    parent = tracking.start_parent(f"sweep-{plan.name}", described, {"scriptorium.flow": "sweep"}, key=begun["key"])
+    parent = tracking.start_parent(f"sweep-{plan.name}", described, {"scriptorium.flow": "sweep"}, key=key)
     progress = Trials(plan, study, folder, parent.key)
     status = journal.KILLED
     try:
@@ -92,9 +97,17 @@ def _sweep(plan: Sweep, folder: Path) -> Any:
         return Cancelled(message="stopped; nothing was left running")
     if progress.gave_up or best is None:
         return Failed(message=progress.gave_up or "no trial came to an end")
-    if plan.file.apply:
-        apply_experiment(Path.cwd(), _experiment(plan, best.number))
-    return Completed(message=text)
+    return _applied(plan, best.number) or Completed(message=text)
+
+
+def _applied(plan: Sweep, best: int) -> State[Any] | None:
+    """Put the best trial into the workspace, where the file says so; the state that says why that failed."""
+    try:
+        if plan.file.apply:
+            apply_experiment(Path.cwd(), _experiment(plan, best))
+    except RuntimeError as error:
+        return Failed(message=str(error))
+    return None
 
 
 def _begin(plan: Sweep, folder: Path) -> dict[str, Any]:
@@ -119,10 +132,14 @@ def _begin(plan: Sweep, folder: Path) -> dict[str, Any]:
             f"the sweep {plan.name} was begun before, and {what}: rename the file, "
             "or throw away what it found with --start-over"
         )
-    if begun["key"] is None:  # it was finished once, and is given more trials
-        begun["key"] = tracking.new_key(f"sweep-{plan.name}")
-        write_json(file, begun)
     return begun
+
+
+def _key_of(begun: Mapping[str, Any], folder: Path, plan: Sweep) -> str:
+    """The key of the sweep's MLflow run; a sweep that was finished once, and is given more trials, gets another."""
+    key = str(begun["key"] or tracking.new_key(f"sweep-{plan.name}"))
+    write_json(folder / "sweep.json", {**begun, "key": key})
+    return key
 
 
 def _forget_run(folder: Path) -> None:

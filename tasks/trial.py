@@ -8,6 +8,7 @@ the flow that started it is gone.
 from __future__ import annotations
 
 import json
+import math
 import os
 import socket
 import threading
@@ -215,7 +216,10 @@ def _judged(trial: Trial, graph: Mapping[str, StageSpec], outcomes: Mapping[str,
     stage, metric = trial.objective
     file = trial.workspace / metrics_file(graph[stage])
     try:
-        return Result(COMPLETE, float(lookup(json.loads(file.read_text(encoding="utf-8")), metric)))
+        value = float(lookup(json.loads(file.read_text(encoding="utf-8")), metric))
+        if math.isfinite(value):
+            return Result(COMPLETE, value)
+        return Result(FAILED, message=f"{stage} {metric} is {value}", kind="numeric")
     except (KeyError, TypeError, ValueError):
         return Result(FAILED, message=f"{file.relative_to(trial.workspace)} holds no number {metric}", kind="user")
 

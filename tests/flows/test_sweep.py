@@ -104,7 +104,7 @@ def test_numbers_that_are_no_numbers_are_a_result_other_failures_are_tried_again
     file = write_sweep(repo, parameters={"pretrain.learning_rate": [0.9, 0.01]})
     done = sweep(file)
     assert done.returncode == 0 and " failed " in states(done)["rates-000"]
-    assert sweep(file).returncode == 0 and len(executed(where)) == 2, "it diverged: that is known"
+    assert counted(executed(where)) == {"tokenize": 1, "pretrain": 1}, "a diverged one leaves no line"
     (repo / "shared.py").write_text("import sys; sys.exit('the disk is gone')")
     other = write_sweep(repo, "rates-b", parameters={"pretrain.learning_rate": [0.1, 0.2, 0.3, 0.4]})
     failed = sweep(other)
@@ -191,11 +191,11 @@ def test_mlflow_has_one_parent_with_a_run_for_each_trial(repo: Path, where: Path
 def test_other_runners_do_the_same(repo: Path, home: Path, runner: str) -> None:
     if runner == "dask":
         pytest.importorskip("prefect_dask")
-    file = write_sweep(repo, runner=runner, parallel=2)
+    file = write_sweep(repo, runner=runner, parallel=2, parameters={"pretrain.learning_rate": [0.03, 0.01]})
     done = sweep(file, TINY_SLOW="2")
     assert done.returncode == 0, done.stderr
-    assert sorted(states(done)) == ["rates-000", "rates-001", "rates-002"]
-    assert counted(executed(where)) == {"tokenize": 1, "pretrain": 3}
+    assert list(states(done)) == ["rates-001", "rates-000"]
+    assert counted(executed(where)) == {"tokenize": 1, "pretrain": 2}
 
 
 def test_without_a_commit_there_is_no_experiment(repo: Path, where: Path) -> None:
