@@ -49,7 +49,7 @@ def _ray(parallel: int, address: str | None) -> Any:
     try:
         from prefect_ray import RayTaskRunner
     except ImportError:
-        raise ValueError(MISSING.format(name="ray", package="prefect-ray", how="'.[ray]'")) from None
+        raise ValueError(MISSING.format(name="ray", package="prefect-ray", how="'prefect-ray>=0.6,<0.7'")) from None
     if address is not None:
         return RayTaskRunner(address=address)
     return RayTaskRunner(

@@ -63,6 +63,7 @@ def sweep(file: str) -> Any:
 def _sweep(plan: Sweep, folder: Path) -> Any:
     from flows.study import Study  # Optuna is an extra
 
+    runner = task_runner(plan.file.runner, plan.file.parallel, plan.file.address)
     begun = _begin(plan, folder)
     study = Study(plan, folder)
     if begun["key"] is None and study.finished and (best := study.best()) is not None:  # no run where nothing is done
@@ -76,8 +77,8 @@ def _sweep(plan: Sweep, folder: Path) -> Any:
     progress = Trials(plan, study, folder, parent.key)
     status = journal.KILLED
     try:
-        with task_runner(plan.file.runner, plan.file.parallel, plan.file.address) as runner:
-            progress.run(runner)
+        with runner as started:
+            progress.run(started)
         status = journal.KILLED if progress.stopped else journal.FAILED if progress.gave_up else journal.FINISHED
     finally:
         lines = lines_of(study.trials(), folder)
