@@ -105,7 +105,7 @@ def _applied(plan: Sweep, best: int) -> State[Any] | None:
     """Put the best trial into the workspace, where the file says so; the state that says why that failed."""
     try:
         if plan.file.apply:
-            apply_experiment(Path.cwd(), _experiment(plan, best))
+            apply_experiment(Path.cwd(), _experiment(plan, best), plan.stages)
     except RuntimeError as error:
         return Failed(message=str(error))
     return None

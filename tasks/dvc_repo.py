@@ -86,13 +86,13 @@ def sort_lock(root: Path) -> None:
             write_atomic(root / "dvc.lock", head + "".join(ordered))
 
 
-def keep_lock_entries(root: Path, names: Sequence[str]) -> None:
-    """Take all other stages' entries out of dvc.lock: what was not brought up to date is not recorded as if it were."""
+def drop_lock_entries(root: Path, names: Sequence[str]) -> None:
+    """Take these stages' entries out of dvc.lock: what was not brought up to date is not recorded as if it were."""
     with _repository(root):
         if not _read_lock(root):
             return
         head, *entries = _split_lock(root)
-        kept = [entry for entry in entries if entry.split("\n", 1)[0] in {f"  {name}:" for name in names}]
+        kept = [entry for entry in entries if entry.split("\n", 1)[0] not in {f"  {name}:" for name in names}]
         write_atomic(root / "dvc.lock", head + "".join(kept) if kept else "schema: '2.0'\nstages: {}\n")
 
 

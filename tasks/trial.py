@@ -228,9 +228,8 @@ def _kept(trial: Trial, graph: Mapping[str, StageSpec], result: Result) -> Resul
     """The result with its experiment; the checkpoints of a training that was ended early are of no use any more."""
     done = [name for name, what in result.stages.items() if what in ("ran", "cached", "restored")]
     try:
-        saved = save_experiment(
-            trial.workspace, Path(trial.root), trial.name, done, f"{trial.name}: {_told(trial, result)}"
-        )
+        message, missed = f"{trial.name}: {_told(trial, result)}", set(graph) - set(done)
+        saved = save_experiment(trial.workspace, Path(trial.root), trial.name, done, message, missed)
     except (RuntimeError, ValueError) as error:
         get_run_logger().warning(f"{trial.name} is not kept as an experiment: {error}")
         saved = False

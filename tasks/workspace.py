@@ -11,7 +11,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from pipeline.graph import PARAMS_FILE
 from pipeline.locks import hold
 from pipeline.params import dump_yaml, read_yaml
 from pipeline.sweep_file import with_values
-from tasks.dvc_repo import cache_folder, keep_lock_entries
+from tasks.dvc_repo import cache_folder, drop_lock_entries
 
 
 def head_commit(root: Path) -> str:
@@ -72,14 +72,17 @@ def make_workspace(snapshot: Path, folder: Path, values: Mapping[str, Any]) -> N
     beside.rename(folder)
 
 
-def save_experiment(workspace: Path, root: Path, name: str, stages: Sequence[str], message: str) -> bool:
+def save_experiment(
+    workspace: Path, root: Path, name: str, stages: Sequence[str], message: str, missed: Collection[str] = ()
+) -> bool:
     """Make the workspace the experiment NAME of ROOT, with the results of these stages; whether there was any.
 
-    RuntimeError with DVC's or git's own words when they refuse.
+    missed: the stages that the trial should have reached and did not. Those that it was not to reach stay recorded as
+    they were: `dvc exp apply` wants something for every stage, and DVC holds them to be stale. RuntimeError with DVC's or git's own words when they refuse.
     """
     if not stages:
         return False
-    keep_lock_entries(workspace, stages)
+    drop_lock_entries(workspace, list(missed))
     _dvc(workspace, "exp", "save", "--force", "--name", name, "--message", message, *stages)
     commit = _git(workspace, "rev-parse", "HEAD")
     reference = f"refs/exps/{commit[:2]}/{commit[2:]}/{name}"
@@ -89,9 +92,17 @@ def save_experiment(workspace: Path, root: Path, name: str, stages: Sequence[str
     return True
 
 
-def apply_experiment(root: Path, name: str) -> None:
-    """Put an experiment's parameters and outputs into the workspace."""
-    _dvc(root, "exp", "apply", name)
+def apply_experiment(root: Path, name: str, stages: Sequence[str]) -> None:
+    """Put an experiment's parameters, and the outputs of these stages, into the workspace.
+
+    `dvc exp apply` does it all, and then complains of stages that never ran: those are none of ours.
+    """
+    try:
+        _dvc(root, "exp", "apply", name)
+    except RuntimeError as error:
+        if "Checkout failed" not in str(error):
+            raise
+        _dvc(root, "checkout", *stages)
 
 
 def _dvc(root: Path, *arguments: str) -> str:
