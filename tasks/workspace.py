@@ -78,7 +78,8 @@ def save_experiment(
     """Make the workspace the experiment NAME of ROOT, with the results of these stages; whether there was any.
 
     missed: the stages that the trial should have reached and did not. Those that it was not to reach stay recorded as
-    they were: `dvc exp apply` wants something for every stage, and DVC holds them to be stale. RuntimeError with DVC's or git's own words when they refuse.
+    they were: `dvc exp apply` wants something for every stage, and DVC holds them to be stale.
+    RuntimeError with DVC's or git's own words when they refuse.
     """
     if not stages:
         return False
