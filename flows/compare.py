@@ -28,6 +28,7 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed, State
 from prefect.utilities.annotations import quote
 
+from flows.notify import tell
 from flows.session import prefect_server
 from pipeline import journal, tracking
 from tasks import comparison
@@ -41,7 +42,7 @@ from tasks.results import Result
 PAGE = "comparison.html"
 
 
-@flow(name="compare", log_prints=True, persist_result=False)
+@flow(name="compare", log_prints=True, persist_result=False, on_failure=[tell], on_crashed=[tell])
 def compare(references: list[str], prompts: list[str] | None = None, name: str | None = None) -> Any:
     """Put two results or more side by side; the first is what the others are measured against.
 

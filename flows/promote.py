@@ -27,6 +27,7 @@ from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed, Failed, State
 
+from flows.notify import tell
 from flows.session import prefect_server
 from pipeline.locks import hold
 from pipeline.params import load_params
@@ -51,7 +52,7 @@ class Outcome:
     before: int | None = None
 
 
-@flow(name="promote", log_prints=True, persist_result=False)
+@flow(name="promote", log_prints=True, persist_result=False, on_failure=[tell], on_crashed=[tell])
 def promote(models: list[str] | None = None, again: bool = False) -> Any:
     """Register the workspace's models (default: all) and let the gate decide on each.
 

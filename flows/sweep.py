@@ -14,7 +14,6 @@ import contextlib
 import json
 import math
 import os
-import signal
 import sys
 import time
 from collections.abc import Mapping
@@ -33,6 +32,7 @@ from prefect.states import Cancelled, Completed, Failed, State
 from rich.console import Console
 
 from flows.bars import events_since
+from flows.notify import tell
 from flows.runners import task_runner
 from flows.session import prefect_server
 from flows.sweep_report import Line, closing_table, lines_of, publish, write_report
@@ -49,7 +49,7 @@ FAILURES_IN_A_ROW = 3
 REFUSED = "Refused"  # the name of the state when nothing was even tried
 
 
-@flow(name="sweep", log_prints=True, persist_result=False)
+@flow(name="sweep", log_prints=True, persist_result=False, on_failure=[tell], on_crashed=[tell])
 def sweep(file: str) -> Any:
     """Try what the sweep file describes, or go on with it."""
     try:
