@@ -168,9 +168,8 @@ def _run(models: list[str] | None, again: bool) -> int:
     """The flow against our Prefect server; what it decided on each model, a line each."""
     with prefect_server():
         state = cast("State[Any]", promote(models, again, return_state=True))
-    lines = str(state.message).splitlines()
-    print("\n".join(line for line in lines if not line.startswith(ERROR)))
-    print("\n".join(line for line in lines if line.startswith(ERROR)), end="", file=sys.stderr)
+    for line in str(state.message).splitlines():
+        print(line, file=sys.stderr if line.startswith(ERROR) else sys.stdout)
     return 0 if state.is_completed() else 1
 
 
