@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any, cast
 
 from flows import services
@@ -158,6 +159,7 @@ class Trials:
         self.owner = Owner.this()
         self.waiting = [trial for trial in study.trials() if trial.state == "running"]  # of an earlier run of the flow
         self.running: dict[int, tuple[Trial, PrefectFuture[Any]]] = {}
+        self.ended: SimpleQueue[int] = SimpleQueue()  # a future that is asked for its state would ask the server
         self.read: dict[int, int] = {}
         self.failures = 0
         self.stopped = False
@@ -173,9 +175,8 @@ class Trials:
                         break
                 if not self.running:
                     return
-                time.sleep(POLL_S)
+                self._collect(timeout_s=POLL_S)
                 self._watch()
-                self._collect()
                 if time.monotonic() - asked > ASK_FOR_CANCEL_EVERY_S:
                     asked = time.monotonic()
                     if not self.stopped and cancelling(client):
@@ -196,6 +197,7 @@ class Trials:
         get_run_logger().info(f"{trial.name} of {self.plan.trials}: {values}")
         future = runner.submit(trial_task, parameters={"trial": trial})
         self.running[tried.number] = (trial, future)
+        future.add_done_callback(lambda _: self.ended.put(tried.number))
         return True
 
     def _trial(self, number: int, values: Mapping[str, Any]) -> Trial:
@@ -223,13 +225,13 @@ class Trials:
                     )
                     trial.end(PRUNED)
 
-    def _collect(self) -> None:
-        for number, (trial, future) in list(self.running.items()):
-            future.wait(timeout=0)
-            if not future.state.is_final():
-                continue
+    def _collect(self, timeout_s: float) -> None:
+        """Wait this long for a trial to end, and tell the study how it did."""
+        with contextlib.suppress(Empty):
+            number = self.ended.get(timeout=timeout_s)
             self._watch()  # what it said last
-            del self.running[number]
+            trial, future = self.running.pop(number)
+            future.wait()
             self._told(trial, read_result(trial.folder) or Result("failed", message=str(future.state.message)))
 
     def _told(self, trial: Trial, result: Result) -> None:

@@ -188,7 +188,7 @@ def test_mlflow_has_one_parent_with_a_run_for_each_trial(repo: Path, where: Path
 
 
 @pytest.mark.parametrize("runner", ["processes", "dask"])
-def test_other_runners_do_the_same(repo: Path, home: Path, runner: str) -> None:
+def test_other_runners_do_the_same(repo: Path, where: Path, runner: str) -> None:
     if runner == "dask":
         pytest.importorskip("prefect_dask")
     file = write_sweep(repo, runner=runner, parallel=2, parameters={"pretrain.learning_rate": [0.03, 0.01]})
