@@ -6,8 +6,9 @@ import base64
 import csv
 import html
 import io
+import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
 COLOURS = {"complete": "green", "pruned": "dim", "failed": "bold red", "running": "yellow"}
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222 }}
-table {{ border-collapse: collapse }} th, td {{ padding: .2rem .8rem; text-align: left; border-bottom: 1px solid #ddd }}
+body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; color: #222 }}
+table {{ border-collapse: collapse; font-size: 85% }}
+th, td {{ padding: .2rem .8rem; text-align: left; border-bottom: 1px solid #ddd }}
 img {{ max-width: 100% }}
 </style></head><body><h1>{title}</h1><p>{text}</p>{table}{images}</body></html>
 """
@@ -46,7 +48,8 @@ class Line:
 
     def row(self) -> dict[str, Any]:
         """As MLflow's parent run and the files keep it; `run_id` becomes a link there."""
-        shown = {"trial": self.name, **self.values, "state": self.state, "objective": self.value}
+        shown = {"trial": self.name, **self.values, "state": self.state}
+        shown["objective"] = self.value if self.state == "complete" else None  # a pruned one's is only its last so far
         return {**shown, "last step": self.last_step, "stages run": self.ran, "seconds": round(self.seconds, 1),
                 "message": self.message, "run_id": self.run_id}  # fmt: skip
 
@@ -71,17 +74,14 @@ def closing_table(plan: Sweep, lines: Sequence[Line]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    worst = float("inf")
-    sign = 1 if plan.file.objective.direction == "minimize" else -1
-    complete = {line.name: sign * line.value for line in lines if line.state == "complete" and line.value is not None}
     table = Table("trial", *plan.parameters, pad_edge=False, box=None, header_style="bold")
     table.add_column(plan.file.objective.metric, justify="right")
     table.add_column("state")
     table.add_column("stages run", justify="right")
     table.add_column("seconds", justify="right")
-    for line in sorted(lines, key=lambda line: complete.get(line.name, worst)):
+    for line in sorted(lines, key=_best_first(plan)):
         state = Text(line.state + (f" at step {line.last_step}" if line.state == "pruned" else ""), COLOURS[line.state])
-        value = in_short(line.value) if line.name in complete else ""
+        value = in_short(line.value) if line.state == "complete" else ""
         values = [in_short(value) for value in line.values.values()]
         table.add_row(line.name, *values, value, state, str(line.ran), f"{line.seconds:.1f}")
     return table
@@ -97,9 +97,10 @@ def write_report(plan: Sweep, study: Any, lines: Sequence[Line], folder: Path, t
         writer.writerows(rows)
     write_atomic(folder / "trials.csv", table.getvalue())
     plots = _plots(study, folder)
+    best_first = [line.row() for line in sorted(lines, key=_best_first(plan))]
     images = "".join(f'<h2>{html.escape(title)}</h2><img alt="{title}" src="{_data(file)}">' for title, file in plots)
     title = f"Sweep {plan.name}"
-    page = PAGE.format(title=html.escape(title), text=html.escape(text), table=_html_table(rows), images=images)
+    page = PAGE.format(title=html.escape(title), text=html.escape(text), table=_html_table(best_first), images=images)
     write_atomic(folder / "report.html", page)
     return [folder / "trials.csv", *(file for _, file in plots), folder / "report.html"]
 
@@ -112,6 +113,11 @@ def publish(lines: Sequence[Line], folder: Path, text: str) -> None:
     images = [file for file in (folder / "parallel.png", folder / "importance.png") if file.is_file()]
     markdown = "\n\n".join([text, *(f"![{file.stem}]({_data(file)})" for file in images)])
     create_markdown_artifact(markdown, key="scriptorium-sweep-plots", description="Which parameters matter")
+
+
+def _best_first(plan: Sweep) -> Callable[[Line], float]:
+    sign = 1 if plan.file.objective.direction == "minimize" else -1
+    return lambda line: sign * line.value if line.state == "complete" and line.value is not None else math.inf
 
 
 def _plots(study: Any, folder: Path) -> list[tuple[str, Path]]:
@@ -151,5 +157,5 @@ def _html_table(rows: Sequence[Mapping[str, Any]]) -> str:
     if not rows:
         return ""
     head = "".join(f"<th>{html.escape(name)}</th>" for name in rows[0])
-    body = ["".join(f"<td>{html.escape('' if v is None else str(v))}</td>" for v in row.values()) for row in rows]
+    body = ["".join(f"<td>{html.escape('' if v is None else in_short(v))}</td>" for v in row.values()) for row in rows]
     return f"<table><tr>{head}</tr>" + "".join(f"<tr>{row}</tr>" for row in body) + "</table>"

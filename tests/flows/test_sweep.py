@@ -57,10 +57,10 @@ def states(done: subprocess.CompletedProcess[str]) -> dict[str, str]:
     return {line.split()[0]: line for line in done.stdout.splitlines() if line.startswith("rates-")}
 
 
-def test_a_grid_side_by_side_runs_what_is_common_once_and_its_best_can_be_applied(repo: Path, where: Path) -> None:
+def test_a_grid_in_processes_runs_what_is_common_once_and_its_best_can_be_applied(repo: Path, where: Path) -> None:
     (repo / "notes.txt").write_text("neither tracked nor ignored")
-    file = write_sweep(repo, parallel=3, apply=True, stages=["lora"])
-    done = sweep(file, TINY_SLOW="2")
+    file = write_sweep(repo, runner="processes", parallel=3, apply=True, stages=["lora"])
+    done = sweep(file, TINY_SLOW="2", SCRIPTORIUM_SYNC="1")
     assert done.returncode == 0, done.stderr
     assert counted(executed(where)) == {"tokenize": 1, "pretrain": 3, "lora": 3}, "who waited took DVC's result"
     assert "waiting: " in done.stderr
@@ -85,6 +85,24 @@ def test_a_grid_side_by_side_runs_what_is_common_once_and_its_best_can_be_applie
     assert page.count("data:image/png;base64,") == 2 and 'src="http' not in page and "rates-002" in page
     again = sweep(file)
     assert again.returncode == 0 and len(executed(where)) == 7, "what was tried is not tried again"
+    mlflow_has_one_parent_with_a_run_for_each_trial(where)
+
+
+def mlflow_has_one_parent_with_a_run_for_each_trial(where: Path) -> None:
+    from pipeline.store import Store
+
+    server = Store(f"sqlite:///{where / 'mlflow.db'}")
+    runs = {found.info.run_name: found for found in server.client.search_runs([server.experiment_id])}
+    parent = runs.pop("sweep-rates")
+    assert parent.data.metrics["objective"] == 0.25 and parent.data.params["sampler"] == "grid"
+    trials = {"rates-000": (0.03, 2.25), "rates-001": (0.01, 0.25), "rates-002": (0.02, 1.25)}
+    for name, (rate, value) in trials.items():
+        tags = runs[name].data.tags
+        assert (tags["mlflow.parentRunId"], tags["scriptorium.state"]) == (parent.info.run_id, "complete")
+        assert runs[name].data.metrics["objective"] == value and runs[name].info.status == "FINISHED"
+        assert runs[name].data.params == {"pretrain.learning_rate": str(rate)}
+    artifacts = {file.path for file in server.client.list_artifacts(parent.info.run_id, "sweep")}
+    assert artifacts == {f"sweep/{name}" for name in ("trials.csv", "report.html", "parallel.png", "importance.png")}
 
 
 def test_a_bad_trial_ends_early_and_is_pruned_not_failed(repo: Path, where: Path) -> None:
@@ -167,31 +185,9 @@ def test_stopped_by_ctrl_c_nothing_is_left(repo: Path, where: Path) -> None:
     assert "rates-000" in states(sweep(changed, "--start-over"))
 
 
-def test_mlflow_has_one_parent_with_a_run_for_each_trial(repo: Path, where: Path) -> None:
-    file = write_sweep(repo, parameters={"pretrain.learning_rate": [0.02, 0.01]})
-    done = sweep(file, SCRIPTORIUM_SYNC="1")
-    assert done.returncode == 0, done.stderr
-    from pipeline.store import Store
-
-    server = Store(f"sqlite:///{where / 'mlflow.db'}")
-    runs = {found.info.run_name: found for found in server.client.search_runs([server.experiment_id])}
-    parent = runs.pop("sweep-rates")
-    assert parent.data.metrics["objective"] == 0.25 and parent.data.params["sampler"] == "grid"
-    assert sorted(runs) == ["rates-000", "rates-001"]
-    for name, value in (("rates-000", 1.25), ("rates-001", 0.25)):
-        tags = runs[name].data.tags
-        assert (tags["mlflow.parentRunId"], tags["scriptorium.state"]) == (parent.info.run_id, "complete")
-        assert runs[name].data.metrics["objective"] == value and runs[name].info.status == "FINISHED"
-        assert runs[name].data.params == {"pretrain.learning_rate": str(0.02 if name == "rates-000" else 0.01)}
-    artifacts = {file.path for file in server.client.list_artifacts(parent.info.run_id, "sweep")}
-    assert artifacts == {"sweep/trials.csv", "sweep/report.html", "sweep/parallel.png"}
-
-
-@pytest.mark.parametrize("runner", ["processes", "dask"])
-def test_other_runners_do_the_same(repo: Path, where: Path, runner: str) -> None:
-    if runner == "dask":
-        pytest.importorskip("prefect_dask")
-    file = write_sweep(repo, runner=runner, parallel=2, parameters={"pretrain.learning_rate": [0.03, 0.01]})
+def test_on_dask_two_workers_do_the_same(repo: Path, where: Path) -> None:
+    pytest.importorskip("prefect_dask")
+    file = write_sweep(repo, runner="dask", parallel=2, parameters={"pretrain.learning_rate": [0.03, 0.01]})
     done = sweep(file, TINY_SLOW="2")
     assert done.returncode == 0, done.stderr
     assert list(states(done)) == ["rates-001", "rates-000"]
