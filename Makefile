@@ -5,6 +5,7 @@ PYTHON ?= python3
 BIN := $(CURDIR)/.venv/bin
 READY := .venv/.ready
 APP_READY := .venv/.app-ready
+SWEEP_READY := .venv/.sweep-ready
 TEST_READY := .venv/.test-ready
 # PyTorch's CPU builds, for machines without an NVIDIA GPU: the plain package brings gigabytes of CUDA on Linux.
 TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
@@ -25,7 +26,7 @@ export HF_HUB_OFFLINE := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run refresh flows worker compare chat app plan promote rollback lineage serve bench-serve preset test lint ui stop sync gc clean
+.PHONY: help run refresh flows worker sweep compare chat app plan promote rollback lineage serve bench-serve preset test lint ui stop sync gc clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 13
@@ -52,6 +53,14 @@ flows: $(READY)  ## all deployments of prefect.yaml with their schedules, from o
 
 worker: $(READY)  ## the same through a work pool: deploys prefect.yaml, then works on what is due, until Ctrl-C
 	@$(BIN)/python -m flows.deploy worker
+
+$(SWEEP_READY): requirements-sweep.lock $(READY)
+	@echo "Installing Optuna into .venv (seconds)"
+	@$(BIN)/python -m pipeline.install --no-deps requirements-sweep.lock
+	@touch $@
+
+sweep: $(SWEEP_READY)  ## try many values of a few parameters, choosing on validation data (SWEEP=conf/sweep/learning_rate.yaml ARGS=--start-over)
+	@$(BIN)/python -m flows.sweep $(or $(SWEEP),conf/sweep/learning_rate.yaml) $(ARGS)
 
 chat: $(READY)  ## talk to what was trained, also through pipes (ARGS='--complete "Long ago"': one answer; ARGS=--help: more)
 	@$(BIN)/python -m serving.chat $(ARGS)
@@ -85,9 +94,10 @@ bench-serve: $(READY)  ## requests a second and latencies of the served champion
 preset: $(READY)  ## compose DATA=… and MODEL=… into params.yaml, and SET="lora.rank=4 …"
 	@$(BIN)/python -m pipeline.preset $(if $(DATA),data=$(DATA)) $(if $(MODEL),model=$(MODEL)) $(SET)
 
-$(TEST_READY): requirements-test.lock $(APP_READY)
+$(TEST_READY): requirements-test.lock requirements-dask.lock $(APP_READY) $(SWEEP_READY)
 	@echo "Installing what the tests need into .venv"
 	@$(BIN)/python -m pipeline.install --no-deps requirements-test.lock
+	@$(BIN)/python -m pipeline.install --no-deps requirements-dask.lock
 	@touch $@
 
 test: $(TEST_READY)  ## the whole test suite

@@ -194,7 +194,7 @@ def _run_all(
                     outcomes[name] = Outcome(name, FAILED, message=str(future.state.message))
             if time.monotonic() - asked > ASK_FOR_CANCEL_EVERY_S:
                 asked = time.monotonic()
-                if _cancelling(client):
+                if cancelling(client):
                     setting.stop.set()
     except BaseException:
         setting.stop.set()
@@ -203,7 +203,7 @@ def _run_all(
         raise
 
 
-def _cancelling(client: SyncPrefectClient) -> bool:
+def cancelling(client: SyncPrefectClient) -> bool:
     """Whether somebody asked for this flow run to be cancelled; a server that does not answer asks for nothing."""
     with contextlib.suppress(Exception):  # one client for all questions: making one takes 20 ms
         state = client.read_flow_run(flow_run.id).state

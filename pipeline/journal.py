@@ -23,10 +23,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import paths
-from pipeline.files import write_json
+from pipeline.files import link_or_copy, write_json
 
 FINISHED, FAILED, KILLED = "FINISHED", "FAILED", "KILLED"
-LINK_FROM_BYTES = 1 << 20
 TAIL_BYTES = 1 << 12
 
 
@@ -152,9 +151,9 @@ class Journal:
         place = self.folder / "files" / uuid.uuid4().hex[:12] / name
         place.parent.mkdir(parents=True)
         if source.is_dir():
-            shutil.copytree(source, place, copy_function=_link_or_copy, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(source, place, copy_function=link_or_copy, ignore=shutil.ignore_patterns("__pycache__"))
         else:
-            _link_or_copy(str(source), str(place))
+            link_or_copy(str(source), str(place))
         return place.relative_to(self.folder).as_posix()
 
     def _new(self, values: Mapping[str, Any], step: int) -> dict[str, Any]:
@@ -175,13 +174,3 @@ def _number(value: float) -> float | str:
     """NaN and infinity are no JSON; `float()` reads these words back."""
     number = float(value)
     return number if math.isfinite(number) else str(number)
-
-
-def _link_or_copy(source: str, place: str) -> None:
-    """A link costs nothing for a model's weights; small files may be edited in place, so they are copied."""
-    if Path(source).stat().st_size >= LINK_FROM_BYTES:
-        try:
-            return os.link(source, place)
-        except OSError:  # another file system
-            pass
-    shutil.copyfile(source, place)

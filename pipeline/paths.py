@@ -40,6 +40,16 @@ def locks() -> Path:
     return home() / "locks"
 
 
+def sweeps(name: str) -> Path:
+    """A sweep's study, the snapshot its trials start from, their workspaces, its tables and plots."""
+    return home() / "sweeps" / name
+
+
+def digests() -> Path:
+    """The cache of large files' digests."""
+    return home() / "digests.db"
+
+
 def logs() -> Path:
     return home() / "logs"
 

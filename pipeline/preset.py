@@ -19,11 +19,13 @@ from ruamel.yaml.error import YAMLError
 from pipeline.params import PARAMS_FILE, check_params, dump_yaml, leaves, read_yaml, round_trip
 
 CONF = Path("conf")
+NO_PRESETS = {"sweep"}  # sweeps lie beside the presets, but are no part of params.yaml
 
 
 def groups() -> dict[str, list[str]]:
     """Group → names of its presets, sorted."""
-    return {folder.name: sorted(file.stem for file in folder.glob("*.yaml")) for folder in sorted(CONF.iterdir())}
+    folders = sorted(folder for folder in CONF.iterdir() if folder.name not in NO_PRESETS)
+    return {folder.name: sorted(file.stem for file in folder.glob("*.yaml")) for folder in folders}
 
 
 def compose(params: Any, choices: Mapping[str, str]) -> Any:

@@ -1,8 +1,8 @@
 """How far a stage is, three ways: a bar on a terminal, JSON lines for the flow, plain lines for a log.
 
 With SCRIPTORIUM_PROGRESS the stage appends lines to that file, and the flow draws them: {stage, label, done, total,
-unit, seconds, left, fields} at most four a second, and {said} for a text worth reading, such as a sample. `left`
-(seconds) is extrapolated; null until something is done.
+unit, seconds, left, fields} at most four a second, {said} for a text worth reading, such as a sample, and {evaluated,
+step} for what a sweep may end a trial on. `left` (seconds) is extrapolated; null until something is done.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
@@ -118,6 +119,14 @@ def say(text: str) -> None:
     if file := os.environ.get("SCRIPTORIUM_PROGRESS"):
         with contextlib.suppress(OSError):
             _append_line(Path(file), {"said": text})
+
+
+def evaluated(values: Mapping[str, float], step: int) -> None:
+    """What was measured on validation data after a step of training, for whoever compares trainings under way."""
+    found = {name: value for name, value in values.items() if "validation" in name}
+    if found and (file := os.environ.get("SCRIPTORIUM_PROGRESS")):
+        with contextlib.suppress(OSError):
+            _append_line(Path(file), {"evaluated": found, "step": step})
 
 
 def _append_line(file: Path, event: dict[str, Any]) -> None:

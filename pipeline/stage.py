@@ -26,7 +26,7 @@ from pipeline.graph import StageSpec, load_graph
 from pipeline.journal import FAILED, FINISHED, KILLED, Journal
 from pipeline.locks import hold
 from pipeline.params import leaves, load_params
-from pipeline.progress import Progress
+from pipeline.progress import Progress, evaluated
 from pipeline.receipt import Receipt, kind_of, message_of
 from pipeline.schema import Params
 from pipeline.signals import Stopper, die_with_parent
@@ -68,6 +68,7 @@ class Stage:
     def log_metrics(self, values: Mapping[str, float], step: int) -> None:
         if self.journal:
             self.journal.metrics(values, step)
+            evaluated(values, step)
 
     def log_artifact(self, path: Path, folder: str = "") -> None:
         """A file or folder for MLflow, as it is now."""
@@ -78,7 +79,7 @@ class Stage:
         """Name, digest (DVC's md5) and use (`train`, …) of data; the data themselves stay where they are."""
         if self.journal:
             found = path.relative_to(self.staging) if path.is_relative_to(self.staging) else path
-            self._dataset(name, found.as_posix(), md5_path(path, cache=_digest_cache()), context)
+            self._dataset(name, found.as_posix(), md5_path(path, cache=paths.digests()), context)
 
     def log_model(
         self,
@@ -172,7 +173,7 @@ def _run(name: str, main: Callable[[Stage], None], receipt: Receipt, stopper: St
     if name not in graph:
         raise ValueError(f"dvc.yaml has no stage {name!r}; it lists {', '.join(graph)}")
     with _workspace_lock(name):
-        stage = Stage(name, params, graph[name], inputs_of(graph[name], cache=_digest_cache()), stopper)
+        stage = Stage(name, params, graph[name], inputs_of(graph[name], cache=paths.digests()), stopper)
         with _fingerprint_lock(stage):
             remove_tree(stage.staging)
             if _rank() > 0:
@@ -247,7 +248,7 @@ def _take_parked(stage: Stage, receipt: Receipt) -> bool:
 def _edited(stage: Stage) -> str:
     """Which inputs differ from the start of the run, in words; empty when none does."""
     try:
-        now = inputs_of(load_graph()[stage.name], cache=_digest_cache())
+        now = inputs_of(load_graph()[stage.name], cache=paths.digests())
     except (ValueError, KeyError) as error:
         return f"an input ({error})"
     found = ["the command"] if now["cmd"] != stage.inputs["cmd"] else []
@@ -313,10 +314,6 @@ def _waiting(name: str) -> Callable[[str], None]:
 def _rank() -> int:
     """The number of this process under torchrun. Only the first one locks, records and publishes."""
     return int(os.environ.get("RANK", "0"))
-
-
-def _digest_cache() -> Path:
-    return paths.home() / "digests.db"
 
 
 def _is_number(value: Any) -> bool:

@@ -86,12 +86,26 @@ class Parent:
     follower: Follower
 
 
-def start_parent(name: str, params: Mapping[str, Any] | None = None, tags: Mapping[str, str] | None = None) -> Parent:
-    """Open the flow's run: writes a journal and returns at once."""
-    journal = Journal(f"{name}-{uuid.uuid4().hex[:12]}")
+def start_parent(
+    name: str,
+    params: Mapping[str, Any] | None = None,
+    tags: Mapping[str, str] | None = None,
+    *,
+    key: str | None = None,
+    parent: str | None = None,
+) -> Parent:
+    """Open the flow's run: writes a journal and returns at once.
+
+    key: of a run that was interrupted and goes on (see `new_key`); parent: the key of the run that this one is part of.
+    """
+    journal = Journal(key or new_key(name))
     all_tags = {"scriptorium.flow": name, **code_tags(f"flows.{name}"), **(tags or {})}
-    journal.write("start", name=name, parent=None, params=dict(params or {}), tags=all_tags)
+    journal.write("start", name=name, parent=parent, params=dict(params or {}), tags=all_tags)
     return Parent(journal.key, journal, Follower(journal.key, of_flow=True))
+
+
+def new_key(name: str) -> str:
+    return f"{name}-{uuid.uuid4().hex[:12]}"
 
 
 def finish_parent(

@@ -78,12 +78,22 @@ def sort_lock(root: Path) -> None:
     with _repository(root) as repo:
         if not (root / "dvc.lock").exists():
             return
-        head, *entries = re.split(r"(?m)^(?=  \S)", (root / "dvc.lock").read_text(encoding="utf-8"))
+        head, *entries = _split_lock(root)
         order = [getattr(stage, "name", None) for stage in plan_repro(repo.index.graph)]
         rank = {f"  {name}:": place for place, name in enumerate(order)}
         ordered = sorted(entries, key=lambda entry: rank.get(entry.split("\n", 1)[0], len(rank)))
         if ordered != entries:
             write_atomic(root / "dvc.lock", head + "".join(ordered))
+
+
+def drop_lock_entries(root: Path, names: Sequence[str]) -> None:
+    """Take these stages' entries out of dvc.lock: what was not brought up to date is not recorded as if it were."""
+    with _repository(root):
+        if not _read_lock(root):
+            return
+        head, *entries = _split_lock(root)
+        kept = [entry for entry in entries if entry.split("\n", 1)[0] not in {f"  {name}:" for name in names}]
+        write_atomic(root / "dvc.lock", head + "".join(kept) if kept else "schema: '2.0'\nstages: {}\n")
 
 
 def cache_folder(root: Path) -> Path:
@@ -217,6 +227,11 @@ def parse_lock(data: bytes, otherwise: str) -> dict[str, dict[str, Any]]:
     if not whole:
         raise ValueError(otherwise)
     return entries
+
+
+def _split_lock(root: Path) -> list[str]:
+    """The head of dvc.lock, and each stage's entry, as text."""
+    return re.split(r"(?m)^(?=  \S)", (root / "dvc.lock").read_text(encoding="utf-8"))
 
 
 def _release_dead(repo: Any) -> list[str]:

@@ -12,13 +12,16 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline import paths
-from pipeline.graph import StageSpec
+from pipeline.fingerprint import digest, inputs_of
+from pipeline.graph import StageSpec, load_graph
+from pipeline.locks import hold
 from pipeline.receipt import Receipt, read_receipt
 from tasks.command import End, run_supervised
 from tasks.dvc_repo import Status, prune_checkpoints, statuses
@@ -96,7 +99,12 @@ def reproduce(stage: str, setting: Setting, log: Callable[[str], None] = print) 
             return outcome(CACHED)
         for reason in status.reasons:
             log(f"{stage}: {reason}")
-        end = _run_dvc(stage, setting, log)
+        with _alone(stage, setting, log) as holder:
+            if setting.stop.is_set():
+                return outcome(STOPPED)
+            if holder:
+                return outcome(FAILED, message=f"waited {setting.limit_s(stage):g} s: {holder}")
+            end = _run_dvc(stage, setting, log)
         if end.status == 0:
             prune_checkpoints(setting.root, stage)
     except ValueError as error:  # a broken dvc.yaml or params.yaml
@@ -159,6 +167,37 @@ def _settled_status(stage: str, setting: Setting, log: Callable[[str], None]) ->
         if setting.stop.wait(1.0) or time.monotonic() > deadline:
             break
     return status
+
+
+@contextmanager
+def _alone(stage: str, setting: Setting, log: Callable[[str], None]) -> Iterator[str]:
+    """Hold the lock of these very inputs, which all workspaces of a home share; gives who has it when time is up.
+
+    Who waits for it asks DVC only afterwards, and so finds the result in the run cache of a shared cache. (The lock of
+    the stage itself comes too late for that: by then DVC has decided to run.)
+    """
+    deadline, said = _deadline(stage, setting), False
+    with ExitStack() as held:
+        name = _inputs_lock(stage, setting.root)
+        while name is not None:
+            try:
+                held.enter_context(hold(name, timeout_s=0))
+                break
+            except TimeoutError as error:
+                if not said:
+                    log(f"{stage}: waiting: {error}")
+                    said = True
+                if setting.stop.wait(0.2) or time.monotonic() > deadline:
+                    yield str(error)
+                    return
+        yield ""
+
+
+def _inputs_lock(stage: str, root: Path) -> str | None:
+    """The lock's name; None while an input is missing, of which DVC will tell."""
+    with suppress(ValueError, KeyError):
+        return f"reproduce-{stage}-{digest(inputs_of(load_graph(root)[stage], root, cache=paths.digests()))}"
+    return None
 
 
 def _deadline(stage: str, setting: Setting) -> float:
