@@ -38,7 +38,7 @@ $(READY): requirements.lock
 	@$(BIN)/python -m pipeline.install --torch-cpu-index $(TORCH_CPU_INDEX) requirements.lock
 	@touch $@
 
-run: $(READY)  ## train: everything that is stale, and nothing else (DATA=embedded|book MODEL=nano|small|gpt2-124m compose presets first, SET="lora.rank=4 …" sets leaves)
+run: $(READY)  ## train: everything that is stale, and nothing else (DATA=embedded|own|book MODEL=nano|small|gpt2-124m compose presets first, SET="lora.rank=4 …" sets leaves)
 	@$(if $(DATA)$(MODEL)$(SET),$(BIN)/python -m pipeline.preset $(if $(DATA),data=$(DATA)) $(if $(MODEL),model=$(MODEL)) $(SET))
 	@$(BIN)/python -m flows.train $(if $(STAGES),--stages $(STAGES)) $(if $(PARALLEL),--parallel $(PARALLEL))
 

@@ -39,17 +39,17 @@ def cells(file: str) -> list[tuple[str, str]]:
 
 
 def prepared(folder: Path, *changes: Any) -> Path:
-    """A workspace after the page's first two commands and the edit, with less of the generated world."""
+    """A workspace after the page's two commands, and more changes, with less of the generated world."""
     make_workspace(folder, {"runtime.threads": 1})
     for file in FILES.iterdir():
         shutil.copy(file, folder / "data" / "own")
-    mine = read_yaml(folder / "conf" / "data" / "embedded.yaml")
+    mine = read_yaml(folder / "conf" / "data" / "own.yaml")
     for change in changes:
         overlay(mine, change)
     world = mine["download"]["world"]
     world["text_megabytes"] = min(world["text_megabytes"], 0.2)
-    (folder / "conf" / "data" / "mine.yaml").write_text(dump_yaml(mine))
-    run(folder, "python", "-m", "pipeline.preset", "data=mine")
+    (folder / "conf" / "data" / "own.yaml").write_text(dump_yaml(mine))
+    run(folder, "python", "-m", "pipeline.preset", "data=own")
     run(folder, "dvc", "repro", "sample")
     return folder
 
@@ -60,7 +60,7 @@ def read(folder: Path, path: str) -> Any:
 
 @pytest.mark.pipeline
 def test_the_example_beside_the_generated_world(tmp_path):
-    folder = prepared(tmp_path, settings()[0])
+    folder = prepared(tmp_path)
     found = read(folder, "reports/sample/metrics.json")
     for what in ("messages", "instructions"):
         counts = [found[f"{part}_{what}"] for part in ("train", "validation", "test")]
@@ -81,11 +81,17 @@ def test_the_example_beside_the_generated_world(tmp_path):
 
 @pytest.mark.pipeline
 def test_the_example_alone(tmp_path):
-    folder = prepared(tmp_path, *settings()[:2])
+    folder = prepared(tmp_path, settings()[1])
     about = read(folder, "data/tokens/tokens.json")["parts"]
     assert sorted(about["train"]["sources"]) == ["letters.txt", "logbook.txt", "notes.jsonl"]
     assert read(folder, "reports/tokenize/metrics.json")["documents"] == 22
     assert read(folder, "reports/sample/metrics.json")["validation_rows"] >= 1
+
+
+def test_the_preset_is_the_embedded_one_with_the_page_s_changes():
+    tree = read_yaml(ROOT / "conf" / "data" / "embedded.yaml")
+    overlay(tree, settings()[0])
+    assert tree == read_yaml(ROOT / "conf" / "data" / "own.yaml")
 
 
 def test_what_the_page_shows_of_the_files_stands_in_them():
