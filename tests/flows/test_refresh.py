@@ -90,17 +90,22 @@ def until(what: Callable[[], Any], worker: subprocess.Popen[bytes] | None = None
 
 def finished(client: Any, flow: str, after: float, wanted: str = "") -> Any:
     """A scheduled run of the flow that started after a moment and has ended with these words; none may have failed."""
-    deployment = client.read_deployment_by_name(f"{flow}/{flow}") if deployed(client, flow) else None
-    runs = client.read_flow_runs(limit=200) if deployment else []
-    done = [
-        run
-        for run in runs
-        if run.deployment_id == deployment.id and run.start_time and run.start_time.timestamp() > after
-        if run.state.is_final()
-    ]
+    if not deployed(client, flow):
+        return None
+    deployment = client.read_deployment_by_name(f"{flow}/{flow}")
+    ended = runs_of(deployment.id, "COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+    runs = client.read_flow_runs(flow_run_filter=ended)
+    done = [run for run in runs if run.start_time and run.start_time.timestamp() > after]
     bad = [run.state.message for run in done if run.state.is_failed() or run.state.is_crashed()]
     assert not bad, bad
     return next((run for run in done if wanted in str(run.state.message)), None)
+
+
+def runs_of(deployment: Any, *states: str) -> Any:
+    """Prefect's filter for the deployment's runs in one of these states."""
+    from prefect.client.schemas.filters import FlowRunFilter
+
+    return FlowRunFilter.model_validate({"deployment_id": {"any_": [deployment]}, "state": {"type": {"any_": states}}})
 
 
 def deployed(client: Any, flow: str) -> bool:
