@@ -136,7 +136,7 @@ def test_from_a_first_result_to_served_models(workspace: Path, server: str, home
     assert not bash("git status --porcelain", workspace, environment)
     said = bash(compare, workspace, environment)
     assert "classify pretrained: accuracy" in said, said
-    page = said.rpartition("The page: ")[2].strip()
+    (page,) = re.findall(r"^The page: (.+)$", said, re.MULTILINE)
     assert "messages/tickets.tsv" in Path(page).read_text(encoding="utf-8")
     said = bash(promote, workspace, environment)
     assert "scriptorium-assistant version 1 champion already" in said, said
