@@ -25,10 +25,10 @@ export HF_HUB_OFFLINE := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run refresh flows worker compare chat app plan promote rollback lineage serve bench-serve preset test lint ui stop sync gc clean
+.PHONY: help run refresh flows worker compare chat app plan promote rollback lineage serve bench-serve preset test test-services lint ui stop sync gc clean
 
 help:  ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 13
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 15
 
 $(READY): requirements.lock
 	@test -d .venv || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Scriptorium needs Python 3.11 or newer: make PYTHON=python3.11 …")'
@@ -92,6 +92,9 @@ $(TEST_READY): requirements-test.lock $(APP_READY)
 
 test: $(TEST_READY)  ## the whole test suite
 	@$(BIN)/python -m pytest $(ARGS)
+
+test-services: $(TEST_READY)  ## shared services, with a real PostgreSQL and an S3 server (needs both, see docs/flows.md)
+	@$(BIN)/python -m pytest -m services $(ARGS)
 
 lint: $(TEST_READY)  ## ruff and mypy
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -86,7 +86,7 @@ def _prefect_command(port: int) -> list[str]:
 
 
 def _mlflow_command(port: int) -> list[str]:
-    data = ["--backend-store-uri", store.tracking_uri(), "--default-artifact-root", paths.mlartifacts().as_uri()]
+    data = ["--backend-store-uri", store.tracking_uri(), "--default-artifact-root", paths.artifacts()]
     return [sys.executable, "-m", "mlflow", "server", *data, "--host", HOST, "--port", str(port), "--workers", "1"]
 
 

@@ -58,7 +58,7 @@ class Store:
         found = self.client.get_experiment_by_name(EXPERIMENT)
         if found is None:
             local = not self.uri.startswith(("http:", "https:"))  # a server keeps artifacts in a place of its own
-            place = paths.mlartifacts().absolute().as_uri() if local else None
+            place = paths.artifacts() if local else None
             return str(self.client.create_experiment(EXPERIMENT, place))
         if found.lifecycle_stage != "active":
             self.client.restore_experiment(found.experiment_id)

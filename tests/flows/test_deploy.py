@@ -93,6 +93,13 @@ def test_what_make_flows_serves_is_what_prefect_yaml_says(monkeypatch: pytest.Mo
     assert refresh.work_pool_name is None and refresh.entrypoint == "flows/refresh.py:refresh"
 
 
+def test_compose_listens_on_the_loopback_only_and_holds_no_password() -> None:
+    for service in read_mapping(ROOT / "compose.yaml")["services"].values():
+        assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ()))
+        secrets = [value for name, value in service.get("environment", {}).items() if "PASSWORD" in name]
+        assert all(re.fullmatch(r"\$\{\w+:\?.+\}", value) for value in secrets)
+
+
 def test_every_variable_that_the_code_reads_is_explained() -> None:
     explained = set(re.findall(r"^#([A-Z][A-Z0-9_]*)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
     handed_down = {"PARENT", "PROGRESS", "RECEIPT"}  # from the flow to its stages
