@@ -6,7 +6,7 @@ import logging
 import os
 from functools import lru_cache
 
-from pipeline import paths
+from pipeline import database, paths
 from pipeline.locks import hold
 
 EXPERIMENT = "scriptorium"
@@ -21,15 +21,16 @@ QUIET = {
 
 
 class Store:
-    """`client` is an MlflowClient of `uri`; the experiment exists."""
+    """`client` is an MlflowClient of `uri`; the experiment exists. `address`: the same for people and files."""
 
     def __init__(self, uri: str) -> None:
         for name, value in QUIET.items():
             os.environ.setdefault(name, value)
+        database.check(uri, "MLFLOW_TRACKING_URI")
         import mlflow
 
         logging.getLogger("alembic").setLevel(logging.ERROR)
-        self.uri = uri
+        self.uri, self.address = uri, database.without_password(uri)
         paths.home().mkdir(parents=True, exist_ok=True)
         with hold("mlflow-experiment", timeout_s=120):  # two that create a database at once spoil each other's work
             self.client = mlflow.MlflowClient(tracking_uri=uri)
@@ -72,5 +73,5 @@ def tracking_uri() -> str:
 
 @lru_cache(maxsize=4)
 def store(uri: str) -> Store:
-    """One connection a process. Raises whatever MLflow raises when there is no such server."""
+    """One connection a process. ValueError: no such database. Raises whatever MLflow raises when there is no such server."""
     return Store(uri)

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import children, ledger, paths, sync
+from pipeline.database import without_password
 from pipeline.journal import FINISHED, Journal
 from pipeline.store import QUIET, store, tracking_uri
 
@@ -134,7 +135,8 @@ def _search(tags: dict[str, str]) -> str | None:
         return store(uri).find(tags)
     except Exception as error:  # whatever it is: a record that cannot be read stops nothing
         _down_until = time.monotonic() + sync.REST_S
-        print(f"MLflow at {uri} does not answer ({type(error).__name__}): links to earlier runs are left out")
+        why = f"MLflow at {without_password(uri)} does not answer ({type(error).__name__})"
+        print(f"{error if isinstance(error, ValueError) else why}: links to earlier runs are left out")
         return None
 
 

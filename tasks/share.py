@@ -1,0 +1,87 @@
+"""Results to the team and from it: DVC's outputs and run cache, in the remote that SCRIPTORIUM_REMOTE names.
+
+    python -m tasks.share push | pull          (make push, make pull)
+
+The address goes into .dvc/config.local, which git ignores, as the default remote `shared`; keys stay in the
+environment. Without SCRIPTORIUM_REMOTE, the default remote of .dvc/config is taken.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+NAME = "shared"
+TRANSFER = {
+    "push": ["push", "--run-cache"],
+    "pull": ["pull", "--run-cache", "--allow-missing"],  # a stage that nobody has run has nothing to pull
+}
+NEXT = {
+    "push": "commit dvc.lock, which names what was pushed, and the others can `make pull`",
+    "pull": "`make run` takes from here whatever dvc.lock or DVC's run cache knows",
+}
+
+
+def remote(root: Path) -> str:
+    """The address of the default remote, set to SCRIPTORIUM_REMOTE where that is given. ValueError: there is none."""
+    address = os.environ.get("SCRIPTORIUM_REMOTE", "")
+    if address and address != _config(root, f"remote.{NAME}.url"):
+        _set(root, f"remote.{NAME}.url", address)
+    if address and _config(root, "core.remote") != NAME:
+        _set(root, "core.remote", NAME)
+    name = _config(root, "core.remote")
+    if name is None:
+        raise ValueError(
+            "there is no remote to share results with: set SCRIPTORIUM_REMOTE in .env (s3://BUCKET/FOLDER, or a folder "
+            "that all can reach; .env.example), or `dvc remote add --default NAME ADDRESS`"
+        )
+    return _config(root, f"remote.{name}.url") or name
+
+
+def transfer(root: Path, action: str) -> str:
+    """Push or pull; what DVC said at its end. ValueError, with the first thing that went wrong, when it failed."""
+    place = remote(root)
+    print(f"{action}: {place}", file=sys.stderr, flush=True)
+    done = _dvc(root, *TRANSFER[action])
+    if done.returncode != 0:
+        said = [line.removeprefix("ERROR: ") for line in done.stderr.splitlines() if line.startswith("ERROR: ")]
+        if "dvc_s3" in done.stderr or "pip install 'dvc[s3]'" in done.stderr:
+            said = ["DVC's part for S3 is not installed: `make shared` installs it"]
+        raise ValueError(f"{action}, {place}: {said[0] if said else f'DVC ended with {done.returncode}'}")
+    return (done.stdout.strip().splitlines() or ["done"])[-1]
+
+
+def _config(root: Path, key: str) -> str | None:
+    done = _dvc(root, "config", key)
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _set(root: Path, key: str, value: str) -> None:
+    done = _dvc(root, "config", "--local", key, value)
+    if done.returncode != 0:
+        raise ValueError(f".dvc/config.local can't be written: {done.stderr.strip()}")
+
+
+def _dvc(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-P", "-m", "dvc", *arguments]
+    return subprocess.run(command, cwd=root, capture_output=True, text=True)
+
+
+def main(arguments: list[str]) -> int:
+    """The command line; exit status 1 with one sentence when it can't be done."""
+    parser = argparse.ArgumentParser(prog="python -m tasks.share", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("action", choices=sorted(TRANSFER))
+    action = parser.parse_args(arguments).action
+    try:
+        print(f"{transfer(Path.cwd(), action)}: {NEXT[action]}")
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
