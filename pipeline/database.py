@@ -6,8 +6,6 @@ No sentence that is written here holds a password.
 
 from __future__ import annotations
 
-import re
-
 CONNECT_WITHIN_S = 5
 CLIENT = "psycopg2"
 
@@ -16,7 +14,8 @@ def without_password(address: str) -> str:
     """An address for people: without user, password and query. A file's stays as it is."""
     if address.startswith("sqlite"):
         return address
-    return re.sub(r"//.*@", "//", address).partition("?")[0]
+    scheme, mark, rest = address.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}" if mark else scheme.partition(":")[0]
 
 
 def check(address: str, variable: str) -> None:
@@ -25,7 +24,7 @@ def check(address: str, variable: str) -> None:
         return
     place = f"{variable} ({without_password(address)})"
     from sqlalchemy import create_engine, make_url
-    from sqlalchemy.exc import SQLAlchemyError
+    from sqlalchemy.exc import ArgumentError, SQLAlchemyError
     from sqlalchemy.pool import NullPool
 
     if address.partition("?")[0].count("@") > 1:
@@ -36,11 +35,9 @@ def check(address: str, variable: str) -> None:
         with create_engine(url, poolclass=NullPool, connect_args=within).connect():
             return
     except ModuleNotFoundError:
-        raise ValueError(
-            f"{place} needs PostgreSQL's client, which is not installed: `make shared` installs it"
-        ) from None
+        raise ValueError(f"{place}: PostgreSQL's client is not installed, `make shared` installs it") from None
+    except (ArgumentError, ValueError):  # which would show what is no port, perhaps a part of a password
+        said = "no address of a database, which is postgresql://USER:PASSWORD@HOST:PORT/NAME"
     except SQLAlchemyError as error:
         said = " ".join(str(getattr(error, "orig", None) or error).split())
-    except ValueError:  # SQLAlchemy's, which would show the port that is none, perhaps a part of a password
-        said = "no address of a database, which is postgresql://USER:PASSWORD@HOST:PORT/NAME"
     raise ValueError(f"{place}: {said}")

@@ -73,5 +73,5 @@ def tracking_uri() -> str:
 
 @lru_cache(maxsize=4)
 def store(uri: str) -> Store:
-    """One connection a process. ValueError: no such database. Raises whatever MLflow raises when there is no such server."""
+    """One connection a process. ValueError: no such database; else what MLflow raises where no server is."""
     return Store(uri)

@@ -15,6 +15,7 @@ from pipeline.database import check, without_password
     [
         ("postgresql://me:secret@db:5432/mlflow?sslpassword=secret", "postgresql://db:5432/mlflow"),
         ("postgresql://me:half@secret/half@db/mlflow", "postgresql://db/mlflow"),
+        ("postgresql:me:secret@db/mlflow", "postgresql"),
         ("http://me:secret@server:5000", "http://server:5000"),
         ("https://server/mlflow", "https://server/mlflow"),
         ("sqlite:////home/me@work/mlflow.db", "sqlite:////home/me@work/mlflow.db"),

@@ -1,4 +1,4 @@
-"""The services themselves: a PostgreSQL server that asks for a password, and moto's S3 server, on free loopback ports."""
+"""A PostgreSQL server that asks for a password, and moto's S3 server, on free loopback ports."""
 
 from __future__ import annotations
 

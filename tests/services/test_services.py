@@ -1,4 +1,4 @@
-"""Shared services for real: PostgreSQL below MLflow and Prefect, S3 below artifacts and DVC's remote (make test-services).
+"""Shared services for real (make test-services): PostgreSQL below MLflow and Prefect, S3 below artifacts and DVC.
 
 Two clones have the same .env. One trains and pushes; the other pulls, executes nothing, links to the first one's runs,
 and registers what the first one trained.
@@ -50,6 +50,18 @@ def train(folder: Path) -> tuple[dict[str, tuple[str, str]], str]:
     done = shared(folder, "python", "-m", "flows.train")
     words = [line.split() for line in done.stdout.splitlines() if line.split()[:1] and line.split()[0] in STAGES]
     return {line[0]: (line[1], line[-1]) for line in words}, done.stdout + done.stderr
+
+
+def objects(settings: Mapping[str, str]) -> set[str]:
+    """The keys in the bucket, as the S3 server itself lists them."""
+    import boto3
+
+    client = boto3.client(
+        "s3", endpoint_url=settings["AWS_ENDPOINT_URL"], region_name="us-east-1",
+        aws_access_key_id="scriptorium", aws_secret_access_key=KEY,
+    )  # fmt: skip
+    pages = client.get_paginator("list_objects_v2").paginate(Bucket="scriptorium")
+    return {item["Key"] for page in pages for item in page.get("Contents", ())}
 
 
 def stop(*folders: Path) -> None:
@@ -200,7 +212,7 @@ def test_a_wrong_address_or_password_is_one_sentence_without_it(
         "password": right.replace(PASSWORD, secret),
         "port": right.replace(right.rpartition(":")[2].partition("/")[0], port).replace(PASSWORD, secret),
         "database": right.rpartition("/")[0] + "/nowhere",
-        "word": right.replace(PASSWORD, f"{secret}/half:"),
+        "word": right.replace("://", ":"),
         "address": f"http://127.0.0.1:{port}",
         "bucket": "s3://nowhere/dvc",
     }[change]
