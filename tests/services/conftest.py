@@ -5,68 +5,27 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.services.servers import KEY, PASSWORD, Postgres, free_port, programs
 from tests.tiny import ROOT
-
-PASSWORD = "k3pt0utofevery1og"  # of the database
-KEY = "n0tinanyfi1eeither"  # of the S3 server
-
-
-@dataclass(frozen=True)
-class Postgres:
-    port: int
-
-    def rows(self, database: str, query: str) -> list[tuple[Any, ...]]:
-        """The answer of the server itself, without MLflow or Prefect between."""
-        import psycopg2
-
-        address = {"host": "127.0.0.1", "port": self.port, "user": "scriptorium", "password": PASSWORD}
-        connection = psycopg2.connect(dbname=database, **address)
-        try:
-            connection.autocommit = True
-            with connection.cursor() as cursor:
-                cursor.execute(query)
-                return cursor.fetchall() if cursor.description else []
-        finally:
-            connection.close()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def programs() -> Path:
-    """The folder of PostgreSQL's programs: Debian keeps them off the PATH."""
-    on_path = shutil.which("pg_ctl")
-    found = [Path(on_path).resolve().parent] if on_path else []
-    found += sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda folder: float(folder.parent.name))
-    if not found or not (found[-1] / "initdb").exists():
-        pytest.skip("PostgreSQL's server is not installed: the package postgresql has it (apt install postgresql)")
-    return found[-1]
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
     """A server with the databases mlflow and prefect."""
     pg_programs = programs()
-    folder, port = (
-        Path(tempfile.mkdtemp(prefix="scriptorium-postgres-", dir="/tmp")),
-        free_port(),
-    )  # a socket's path is short
+    folder = Path(tempfile.mkdtemp(prefix="scriptorium-postgres-", dir="/tmp"))  # the path of a socket has to be short
+    port = free_port()
     as_user: dict[str, Any] = {}
     if os.geteuid() == 0:  # it refuses to run as root
         shutil.chown(folder, "postgres", "postgres")
@@ -81,18 +40,20 @@ def postgres() -> Iterator[Postgres]:
 
     data, password = str(folder / "data"), folder / "password"
     password.write_text(PASSWORD)
-    password.chmod(0o644)
-    pg("initdb", "--pgdata", data, "--username", "scriptorium", "--pwfile", str(password), "--auth", "scram-sha-256",
-       "--no-sync", "--encoding", "UTF8", "--no-locale")  # fmt: skip
+    password.chmod(0o644)  # in a folder that is closed to others
     options = f"-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories={folder} -c fsync=off"
     try:
+        pg("initdb", "--pgdata", data, "--username", "scriptorium", "--pwfile", str(password),
+           "--auth", "scram-sha-256", "--no-sync", "--encoding", "UTF8", "--no-locale")  # fmt: skip
         pg("pg_ctl", "start", "--pgdata", data, "--log", str(folder / "log"), "--wait", "--options", options)
-        server = Postgres(port)
-        for name in ("mlflow", "prefect"):
-            server.rows("postgres", f"CREATE DATABASE {name}")
-        yield server
+        try:
+            server = Postgres(port)
+            for name in ("mlflow", "prefect"):
+                server.rows("postgres", f"CREATE DATABASE {name}")
+            yield server
+        finally:
+            pg("pg_ctl", "stop", "--pgdata", data, "--mode", "immediate")
     finally:
-        pg("pg_ctl", "stop", "--pgdata", data, "--mode", "immediate")
         shutil.rmtree(folder)
 
 

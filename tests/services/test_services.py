@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from pipeline.graph import read_mapping
-from tests.services.conftest import KEY, PASSWORD, Postgres, free_port
+from tests.services.servers import KEY, PASSWORD, Postgres, free_port
 from tests.tiny import environment_of, make_workspace, run
 
 pytestmark = pytest.mark.services
