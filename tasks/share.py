@@ -10,15 +10,22 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from pipeline.database import CONNECT_WITHIN_S, without_password
 
 NAME = "shared"
 TRANSFER = {
     "push": ["push", "--run-cache"],
     "pull": ["pull", "--run-cache", "--allow-missing"],  # a stage that nobody has run has nothing to pull
 }
+PREFIX = re.compile(r"^(failed to transfer '.*?' - |unexpected error - )")  # a file of the cache says nothing to people
 NEXT = {
     "push": "commit dvc.lock, which names what was pushed, and the others can `make pull`",
     "pull": "`make run` takes from here whatever dvc.lock or DVC's run cache knows",
@@ -44,19 +51,35 @@ def remote(root: Path) -> str:
 def transfer(root: Path, action: str) -> str:
     """Push or pull; what DVC said at its end. ValueError, with the first thing that went wrong, when it failed."""
     place = remote(root)
+    if place.startswith("s3:"):
+        _answers(os.environ.get("AWS_ENDPOINT_URL", ""))
     print(f"{action}: {place}", file=sys.stderr, flush=True)
     done = _dvc(root, *TRANSFER[action])
     if done.returncode != 0:
-        said = [line.removeprefix("ERROR: ") for line in done.stderr.splitlines() if line.startswith("ERROR: ")]
+        lines = [line.removeprefix("ERROR: ") for line in done.stderr.splitlines() if line.startswith("ERROR: ")]
+        said = [PREFIX.sub("", line) for line in lines]
         if "dvc_s3" in done.stderr or "pip install 'dvc[s3]'" in done.stderr:
             said = ["DVC's part for S3 is not installed: `make shared` installs it"]
         raise ValueError(f"{action}, {place}: {said[0] if said else f'DVC ended with {done.returncode}'}")
     return (done.stdout.strip().splitlines() or ["done"])[-1]
 
 
+def _answers(endpoint: str) -> None:
+    """ValueError when nobody is there: DVC would try every file again and again, for a minute."""
+    place = urlsplit(endpoint)
+    if not place.hostname or (getproxies().get(place.scheme) and not proxy_bypass(place.hostname)):
+        return
+    try:
+        port = place.port or (443 if place.scheme == "https" else 80)
+        socket.create_connection((place.hostname, port), timeout=CONNECT_WITHIN_S).close()
+    except OSError as error:
+        shown = without_password(endpoint)
+        raise ValueError(f"AWS_ENDPOINT_URL ({shown}) does not answer: {error.strerror or error}") from None
+
+
 def _config(root: Path, key: str) -> str | None:
     done = _dvc(root, "config", key)
-    return done.stdout.strip() if done.returncode == 0 else None
+    return (done.stdout.strip() or None) if done.returncode == 0 else None
 
 
 def _set(root: Path, key: str, value: str) -> None:

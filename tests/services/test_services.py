@@ -197,7 +197,7 @@ def test_no_password_is_in_any_output_or_file(clones: Clones) -> None:
         ("MLFLOW_TRACKING_URI", "word", ["tasks.trace", "scriptorium-base"], "no address of a database"),
         ("PREFECT_SERVER_DATABASE_CONNECTION_URL", "password", ["flows.train"], "password authentication failed"),
         ("PREFECT_SERVER_DATABASE_CONNECTION_URL", "port", ["flows.train"], "onnection refused"),
-        ("AWS_ENDPOINT_URL", "address", ["tasks.share", "push"], "Could not connect to the endpoint"),
+        ("AWS_ENDPOINT_URL", "address", ["tasks.share", "push"], "AWS_ENDPOINT_URL (http://127.0.0.1"),
         ("SCRIPTORIUM_REMOTE", "bucket", ["tasks.share", "push"], "bucket does not exist"),
     ],
 )
