@@ -12,7 +12,7 @@ CLIENT = "psycopg2"
 
 def without_password(address: str) -> str:
     """An address for people: without user, password and query. A file's stays as it is."""
-    if address.startswith("sqlite"):
+    if address.startswith("sqlite") or not {"@", "?"} & set(address):
         return address
     scheme, mark, rest = address.partition("://")
     return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}" if mark else scheme.partition(":")[0]

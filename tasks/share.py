@@ -33,19 +33,22 @@ NEXT = {
 
 
 def remote(root: Path) -> str:
-    """The address of the default remote, set to SCRIPTORIUM_REMOTE where that is given. ValueError: there is none."""
-    address = os.environ.get("SCRIPTORIUM_REMOTE", "")
-    if address and address != _config(root, f"remote.{NAME}.url"):
-        _set(root, f"remote.{NAME}.url", address)
-    if address and _config(root, "core.remote") != NAME:
-        _set(root, "core.remote", NAME)
-    name = _config(root, "core.remote")
+    """The default remote's address, for people; SCRIPTORIUM_REMOTE, where given, is set. ValueError: there is none."""
+    wanted = {}
+    if address := os.environ.get("SCRIPTORIUM_REMOTE"):
+        wanted = {f"remote.{NAME}.url": address, "core.remote": NAME}
+    known = _settings(root)
+    for key, value in wanted.items():
+        if known.get(key) != value:
+            _set(root, key, value)
+    known |= wanted
+    name = known.get("core.remote")
     if name is None:
         raise ValueError(
             "there is no remote to share results with: set SCRIPTORIUM_REMOTE in .env (s3://BUCKET/FOLDER, or a folder "
             "that all can reach; .env.example), or `dvc remote add --default NAME ADDRESS`"
         )
-    return _config(root, f"remote.{name}.url") or name
+    return without_password(known.get(f"remote.{name}.url", name))
 
 
 def transfer(root: Path, action: str) -> str:
@@ -61,7 +64,7 @@ def transfer(root: Path, action: str) -> str:
         if "dvc_s3" in done.stderr or "pip install 'dvc[s3]'" in done.stderr:
             said = ["DVC's part for S3 is not installed: `make shared` installs it"]
         raise ValueError(f"{action}, {place}: {said[0] if said else f'DVC ended with {done.returncode}'}")
-    return (done.stdout.strip().splitlines() or ["done"])[-1]
+    return (done.stdout.strip().splitlines() or ["done"])[-1].rstrip(".")
 
 
 def _answers(endpoint: str) -> None:
@@ -77,9 +80,13 @@ def _answers(endpoint: str) -> None:
         raise ValueError(f"AWS_ENDPOINT_URL ({shown}) does not answer: {error.strerror or error}") from None
 
 
-def _config(root: Path, key: str) -> str | None:
-    done = _dvc(root, "config", key)
-    return (done.stdout.strip() or None) if done.returncode == 0 else None
+def _settings(root: Path) -> dict[str, str]:
+    """What DVC's configuration files say together. ValueError when they can't be read."""
+    done = _dvc(root, "config", "--list")
+    if done.returncode != 0:
+        raise ValueError(f"DVC can't read its configuration: {' '.join(done.stderr.split())}")
+    lines = (line.partition("=") for line in done.stdout.splitlines())
+    return {key: value for key, _, value in lines}
 
 
 def _set(root: Path, key: str, value: str) -> None:
