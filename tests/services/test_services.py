@@ -152,8 +152,8 @@ def test_the_pages_show_the_shared_databases_and_no_argument_holds_a_password(
     clones: Clones, settings: dict[str, str]
 ) -> None:
     try:
-        shared(clones.first, "python", "-m", "flows.services", "ui")
-        ours = [json.loads(file.read_text()) for file in (clones.first / ".scriptorium").glob("*/server.json")]
+        shared(clones.second, "python", "-m", "flows.services", "ui")  # its Prefect server runs already
+        ours = [json.loads(file.read_text()) for file in (clones.second / ".scriptorium").glob("*/server.json")]
         assert {each["port"] for each in ours} == {int(settings["MLFLOW_PORT"]), int(settings["PREFECT_PORT"])}
         for each in ours:
             server = psutil.Process(each["pid"])
@@ -167,7 +167,7 @@ def test_the_pages_show_the_shared_databases_and_no_argument_holds_a_password(
             found = {each["info"]["run_id"][:12] for each in json.load(answer)["runs"]}
         assert {link for _, link in clones.made.values()} <= found
     finally:
-        stop(clones.first)
+        stop(clones.second)
 
 
 def test_make_reads_the_same_file(clones: Clones, settings: dict[str, str]) -> None:
