@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import children, ledger, paths, sync
-from pipeline.database import without_password
+from pipeline.database import check, without_password
 from pipeline.journal import FINISHED, Journal
 from pipeline.store import QUIET, store, tracking_uri
 
@@ -114,6 +114,15 @@ def finish_parent(
     parent.journal.end(status)
     parent.follower.finish(wait_s)
     return sync.run_id_of(parent.key)
+
+
+def why_unsent() -> str:
+    """A sentence where PostgreSQL does not let us in: nobody would look for it in the log of the follower."""
+    try:
+        check(tracking_uri(), "MLFLOW_TRACKING_URI")
+    except ValueError as error:
+        return f"{error}; the record of this run waits here, and `make sync` sends it"
+    return ""
 
 
 def find_run(stage: str, inputs: str, outputs: str) -> str | None:

@@ -237,3 +237,22 @@ def test_a_wrong_address_or_password_is_one_sentence_without_it(
         assert hidden not in told
         for file in (folder / ".scriptorium").rglob("*"):
             assert not file.is_file() or hidden.encode() not in file.read_bytes(), file
+
+
+def test_a_training_is_not_lost_to_a_database_that_lets_nobody_in(settings: dict[str, str], tmp_path: Path) -> None:
+    folder, secret = make_workspace(tmp_path / "workspace"), "wr0ngpa55word"
+    right = settings["MLFLOW_TRACKING_URI"]
+    port = {"PREFECT_PORT": str(free_port())}
+    write_env(folder, settings | port | {"MLFLOW_TRACKING_URI": right.replace(PASSWORD, secret)})
+    try:
+        done = shared(folder, "python", "-m", "flows.train", "--stages", "download")
+    finally:
+        stop(folder)
+    told = done.stdout + done.stderr
+    assert "password authentication failed" in told and "`make sync` sends it" in told
+    assert "not sent yet" in done.stdout and "Traceback" not in told
+    assert not any(hidden in told for hidden in (secret, PASSWORD, KEY))
+    logs = b"".join(file.read_bytes() for file in (folder / ".scriptorium").rglob("*.log"))
+    assert logs and secret.encode() not in logs
+    write_env(folder, settings | port)
+    assert "2 of 2 journals sent to postgresql://127.0.0.1:" in shared(folder, "python", "-m", "pipeline.sync").stdout
