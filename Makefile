@@ -7,6 +7,8 @@ READY := .venv/.ready
 APP_READY := .venv/.app-ready
 SWEEP_READY := .venv/.sweep-ready
 TEST_READY := .venv/.test-ready
+SHARED_READY := .venv/.shared-ready
+SERVICES_READY := .venv/.services-ready
 # PyTorch's CPU builds, for machines without an NVIDIA GPU: the plain package brings gigabytes of CUDA on Linux.
 TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 
@@ -26,10 +28,11 @@ export HF_HUB_OFFLINE := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run refresh flows worker sweep compare chat app plan promote rollback lineage serve bench-serve preset test lint ui stop sync gc clean
+.PHONY: help run refresh flows worker sweep compare chat app plan shared push pull promote rollback lineage serve bench-serve preset test test-services \
+	lint ui stop sync gc clean
 
 help:  ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 13
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 15
 
 $(READY): requirements.lock
 	@test -d .venv || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Scriptorium needs Python 3.11 or newer: make PYTHON=python3.11 …")'
@@ -91,6 +94,19 @@ serve: $(READY)  ## the champions over HTTP on 127.0.0.1 (ARGS=--workers 2; ASSI
 bench-serve: $(READY)  ## requests a second and latencies of the served champions (ARGS='assistant --requests 100')
 	@$(BIN)/python -m benchmarks.serve $(ARGS)
 
+$(SHARED_READY): requirements-shared.lock $(READY)
+	@echo "Installing the clients of PostgreSQL and S3 into .venv (seconds)"
+	@$(BIN)/python -m pipeline.install --no-deps requirements-shared.lock
+	@touch $@
+
+shared: $(SHARED_READY)  ## install the clients of PostgreSQL and S3, for shared services (.env.example, docs/services.md)
+
+push: $(READY)  ## results to the team: DVC's outputs and run cache, to the remote SCRIPTORIUM_REMOTE
+	@$(BIN)/python -m tasks.share push
+
+pull: $(READY)  ## results of the team, from there
+	@$(BIN)/python -m tasks.share pull
+
 preset: $(READY)  ## compose DATA=… and MODEL=… into params.yaml, and SET="lora.rank=4 …"
 	@$(BIN)/python -m pipeline.preset $(if $(DATA),data=$(DATA)) $(if $(MODEL),model=$(MODEL)) $(SET)
 
@@ -102,6 +118,13 @@ $(TEST_READY): requirements-test.lock requirements-dask.lock $(APP_READY) $(SWEE
 
 test: $(TEST_READY)  ## the whole test suite
 	@$(BIN)/python -m pytest $(ARGS)
+
+$(SERVICES_READY): requirements-services.lock $(TEST_READY) $(SHARED_READY)
+	@$(BIN)/python -m pipeline.install --no-deps requirements-services.lock
+	@touch $@
+
+test-services: $(SERVICES_READY)  ## shared services, against a real PostgreSQL (Debian: apt install postgresql) and an S3 server
+	@$(BIN)/python -m pytest -m services tests/services $(ARGS)
 
 lint: $(TEST_READY)  ## ruff and mypy
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -25,11 +25,12 @@ from pathlib import Path
 
 import psutil
 
-from pipeline import paths, store
+from pipeline import database, paths, store
 from pipeline.files import write_json
 from pipeline.locks import hold
 
 HOST = "127.0.0.1"
+PREFECT_DATABASE = "PREFECT_SERVER_DATABASE_CONNECTION_URL"
 BUSY_FOR_S = 30.0
 READY_WITHIN_S = 120.0  # 5–7 s when the disk's cache is warm, 18 s and more when it is cold
 
@@ -86,7 +87,7 @@ def _prefect_command(port: int) -> list[str]:
 
 
 def _mlflow_command(port: int) -> list[str]:
-    data = ["--backend-store-uri", store.tracking_uri(), "--default-artifact-root", paths.mlartifacts().as_uri()]
+    data = ["--default-artifact-root", paths.artifacts()]
     return [sys.executable, "-m", "mlflow", "server", *data, "--host", HOST, "--port", str(port), "--workers", "1"]
 
 
@@ -119,7 +120,10 @@ def running(service: Service) -> Running | None:
 
 
 def start(service: Service) -> str:
-    """Start the server or find it running; its address. ValueError: the port is taken. TimeoutError: it won't start."""
+    """Start the server or find it running; its address.
+
+    ValueError: the port is taken, or its database does not answer. TimeoutError: it won't start.
+    """
     if elsewhere := _elsewhere(service):
         return elsewhere
     with hold(f"service-{service.name}", timeout_s=READY_WITHIN_S):
@@ -132,6 +136,8 @@ def start(service: Service) -> str:
                 )
             return found.url
         port = _port(service, asked)
+        if service is PREFECT:
+            database.check(os.environ.get(PREFECT_DATABASE, ""), PREFECT_DATABASE)
         if service is MLFLOW:
             store.store(store.tracking_uri())  # its server and a stage must not both create the database
         return _launch(service, port).url
@@ -191,6 +197,7 @@ def _launch(service: Service, port: int) -> Running:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
+            env={**os.environ, "MLFLOW_BACKEND_STORE_URI": store.tracking_uri()},  # arguments are for all eyes
             start_new_session=True,  # it outlives the terminal, and Ctrl-C does not reach it
         )
     started = Running(process.pid, psutil.Process(process.pid).create_time(), port, str(paths.home()))

@@ -136,10 +136,12 @@ def up_to_date(
         save_rows(setting.scratch / "rows.json", rows)
         if parent is not None:
             seconds = {f"seconds.{row.stage}": row.seconds for row in rows} | {"seconds": time.monotonic() - began}
-            tracking.finish_parent(
+            sent = tracking.finish_parent(
                 parent, mlflow_rows(rows), status=status, text=str(the_plan), metrics=seconds,
                 wait_s=2.0 if status == journal.KILLED else tracking.FINAL_WAIT_S,
             )  # fmt: skip
+            if sent is None and (why := tracking.why_unsent()):
+                _say(why, console)
             rows = with_run_ids(rows)
             save_rows(setting.scratch / "rows.json", rows)
     publish_artifact(rows)

@@ -70,6 +70,11 @@ def mlartifacts() -> Path:
     return home() / "mlartifacts"
 
 
+def artifacts() -> str:
+    """Where MLflow keeps artifacts: SCRIPTORIUM_ARTIFACTS, an address such as s3://bucket/mlflow, else our folder."""
+    return os.environ.get("SCRIPTORIUM_ARTIFACTS") or mlartifacts().absolute().as_uri()
+
+
 def inductor_cache() -> Path:
     return home() / "torchinductor"
 

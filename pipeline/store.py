@@ -6,7 +6,7 @@ import logging
 import os
 from functools import lru_cache
 
-from pipeline import paths
+from pipeline import database, paths
 from pipeline.locks import hold
 
 EXPERIMENT = "scriptorium"
@@ -21,15 +21,16 @@ QUIET = {
 
 
 class Store:
-    """`client` is an MlflowClient of `uri`; the experiment exists."""
+    """`client` is an MlflowClient of `uri`; the experiment exists. `address`: the same for people and files."""
 
     def __init__(self, uri: str) -> None:
         for name, value in QUIET.items():
             os.environ.setdefault(name, value)
+        database.check(uri, "MLFLOW_TRACKING_URI")
         import mlflow
 
         logging.getLogger("alembic").setLevel(logging.ERROR)
-        self.uri = uri
+        self.uri, self.address = uri, database.without_password(uri)
         paths.home().mkdir(parents=True, exist_ok=True)
         with hold("mlflow-experiment", timeout_s=120):  # two that create a database at once spoil each other's work
             self.client = mlflow.MlflowClient(tracking_uri=uri)
@@ -58,7 +59,7 @@ class Store:
         found = self.client.get_experiment_by_name(EXPERIMENT)
         if found is None:
             local = not self.uri.startswith(("http:", "https:"))  # a server keeps artifacts in a place of its own
-            place = paths.mlartifacts().absolute().as_uri() if local else None
+            place = paths.artifacts() if local else None
             return str(self.client.create_experiment(EXPERIMENT, place))
         if found.lifecycle_stage != "active":
             self.client.restore_experiment(found.experiment_id)
@@ -72,5 +73,5 @@ def tracking_uri() -> str:
 
 @lru_cache(maxsize=4)
 def store(uri: str) -> Store:
-    """One connection a process. Raises whatever MLflow raises when there is no such server."""
+    """One connection a process. ValueError: no such database; else what MLflow raises where no server is."""
     return Store(uri)

@@ -18,6 +18,7 @@ from contextlib import suppress
 
 from pipeline import journal, ledger, paths
 from pipeline.children import Children
+from pipeline.database import without_password
 from pipeline.journal import Sent
 from pipeline.locks import hold
 from pipeline.replay import Replay
@@ -36,7 +37,7 @@ def send(key: str, lock_wait_s: float = 60.0, begin_only: bool = False) -> str |
     """
     with hold(f"journal-{key}", timeout_s=lock_wait_s):
         state = journal.sent(key)
-        if any(journal.events(key, state.offset)) or (state.uri and state.uri != tracking_uri()):
+        if any(journal.events(key, state.offset)) or (state.uri and state.uri != without_password(tracking_uri())):
             _replay(key, state := _current(store(tracking_uri()), state), begin_only)
         if not begin_only and journal.finished(key):
             _remember(key, state)
@@ -127,9 +128,9 @@ def _closed(lifeline: int, wait_s: float) -> bool:
 
 def _current(server: Store, state: Sent) -> Sent:
     """The state to go on from; another server or a deleted database is told everything."""
-    if state.uri != server.uri or (state.run_id and not server.has(state.run_id)):
+    if state.uri != server.address or (state.run_id and not server.has(state.run_id)):
         state = Sent()
-    state.uri, state.experiment_id = server.uri, server.experiment_id
+    state.uri, state.experiment_id = server.address, server.experiment_id
     return state
 
 
@@ -171,7 +172,7 @@ def main(arguments: list[str]) -> int:
         return 0
     keys = arguments or journal.unsent()
     sent = sum(attempt(key) for key in keys)
-    print(f"{sent} of {len(keys)} journals sent to {tracking_uri()}")
+    print(f"{sent} of {len(keys)} journals sent to {without_password(tracking_uri())}")
     return 0 if sent == len(keys) else 1
 
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import children, ledger, paths, sync
+from pipeline.database import check, without_password
 from pipeline.journal import FINISHED, Journal
 from pipeline.store import QUIET, store, tracking_uri
 
@@ -129,6 +130,15 @@ def finish_parent(
     return sync.run_id_of(parent.key)
 
 
+def why_unsent() -> str:
+    """A sentence where PostgreSQL does not let us in: nobody would look for it in the log of the follower."""
+    try:
+        check(tracking_uri(), "MLFLOW_TRACKING_URI")
+    except ValueError as error:
+        return f"{error}; the record of this run waits here, and `make sync` sends it"
+    return ""
+
+
 def find_run(stage: str, inputs: str, outputs: str) -> str | None:
     """The newest run that made these outputs from these inputs (digests): by the ledger, then by MLflow's tags."""
     entry = ledger.newest(stage=stage, inputs=inputs, outputs=outputs)
@@ -148,7 +158,8 @@ def _search(tags: dict[str, str]) -> str | None:
         return store(uri).find(tags)
     except Exception as error:  # whatever it is: a record that cannot be read stops nothing
         _down_until = time.monotonic() + sync.REST_S
-        print(f"MLflow at {uri} does not answer ({type(error).__name__}): links to earlier runs are left out")
+        why = f"MLflow at {without_password(uri)} does not answer ({type(error).__name__})"
+        print(f"{error if isinstance(error, ValueError) else why}: links to earlier runs are left out")
         return None
 
 

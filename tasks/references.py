@@ -241,6 +241,8 @@ def _server(name: str) -> Store:
         raise ValueError(f"{name!r} is not known here, and there are no MLflow runs yet: {ALLOWED}")
     try:
         return store(uri)
+    except ValueError as error:
+        raise ValueError(f"{name!r}: {error}") from error
     except Exception as error:
         raise ValueError(f"{name!r}: the MLflow server does not answer ({type(error).__name__})") from error
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import tracking
+from pipeline.database import without_password
 from pipeline.files import md5_path
 from pipeline.fingerprint import digest, locked_inputs, locked_outputs
 from pipeline.graph import load_graph, select
@@ -110,7 +110,7 @@ def told() -> Iterator[None]:
 
 def where() -> str:
     """The tracking server's address for people: without a password."""
-    return re.sub(r"//[^@/]*@", "//", tracking_uri())
+    return without_password(tracking_uri())
 
 
 def current(root: Path, name: str, params: Params) -> Current:

@@ -88,6 +88,25 @@ def test_what_make_flows_serves_is_what_prefect_yaml_says(monkeypatch: pytest.Mo
     assert refresh.work_pool_name is None and refresh.entrypoint == "flows/refresh.py:refresh"
 
 
+def test_compose_listens_on_the_loopback_only_is_pinned_and_holds_no_password() -> None:
+    explained = (ROOT / ".env.example").read_text()
+    services = read_mapping(ROOT / "compose.yaml")["services"]
+    ports = [port for service in services.values() for port in service["ports"]]
+    for port in ports:
+        address, outside, _ = port.split(":")
+        assert address == "127.0.0.1" and f"127.0.0.1:{outside}" in explained
+    secrets = {}
+    for service in services.values():
+        assert re.fullmatch(r"[a-z/]+:v?\d+\.\d+(\.\d+)?", service["image"]), (
+            "an image without a version changes by itself"
+        )
+        secrets |= {n: v for n, v in service["environment"].items() if "PASSWORD" in n or "KEY" in n}
+    assert len(secrets) == 3
+    for value in secrets.values():
+        (variable,) = re.findall(r"^\$\{([A-Z_]+):\?set \1 in \.env\}$", value)
+        assert f"#{variable}=" in explained
+
+
 def test_every_variable_that_the_code_reads_is_explained() -> None:
     explained = set(re.findall(r"^#([A-Z][A-Z0-9_]*)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
     handed_down = {"PARENT", "PROGRESS", "RECEIPT"}  # from the flow to its stages

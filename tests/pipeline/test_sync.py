@@ -84,7 +84,7 @@ def test_killed_between_sending_and_remembering_at_every_event(server: Store) ->
     once = history(server, run_id, "loss")
     for _, offset in [({}, 0), *journal.events("repeated")]:
         for remembered in (run_id, None):
-            Sent(server.uri, server.experiment_id, remembered, offset if remembered else 0).save("repeated")
+            Sent(server.address, server.experiment_id, remembered, offset if remembered else 0).save("repeated")
             assert sync.send("repeated") == run_id
     assert history(server, run_id, "loss") == once
     assert len(history(server, run_id, "nan")) == 3
@@ -141,7 +141,7 @@ def test_a_model_from_code_answers(server: Store, tmp_path: Path) -> None:
     )  # fmt: skip
     (tmp_path / "mark.txt").unlink()
     run_id = sync.send("model")
-    Sent(server.uri, server.experiment_id, None, 0).save("model")
+    Sent(server.address, server.experiment_id, None, 0).save("model")
     assert sync.send("model") == run_id
     found = server.client.search_logged_models([server.experiment_id], f"source_run_id = '{run_id}'")
     assert [model.status.value for model in found] == ["READY"]
@@ -187,7 +187,7 @@ def test_a_pass_that_fails_remembers_what_arrived(server: Store) -> None:
     def unreachable(key: str) -> str | None:
         raise ConnectionError(key)
 
-    state = Sent(uri=server.uri)
+    state = Sent(uri=server.address)
     with pytest.raises(ConnectionError, match="elsewhere"):
         Replay(server, "half", state, parent_run=unreachable, run_of=unreachable).run()
     remembered = journal.sent("half")
