@@ -21,6 +21,7 @@ from typing import Any
 
 ALWAYS_IGNORED = (".hg/", ".git/", ".git", ".dvc/")
 CACHED_FROM_BYTES = 1 << 20  # a smaller file is hashed faster than it is looked up
+LINK_FROM_BYTES = 1 << 20
 SETTLED_S = 2.0  # a file written this recently could change again within one tick of the file system's clock
 
 
@@ -56,6 +57,16 @@ def remove_tree(path: Path | str) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def link_or_copy(source: str, place: str) -> None:
+    """A link costs nothing for a model's weights; small files may be edited in place, so they are copied."""
+    if Path(source).stat().st_size >= LINK_FROM_BYTES:
+        try:
+            return os.link(source, place)
+        except OSError:  # another file system
+            pass
+    shutil.copyfile(source, place)
 
 
 def md5_file(path: Path | str, cache: Path | None = None) -> str:

@@ -18,9 +18,10 @@ from typing import Any
 
 from ruamel.yaml import YAML, YAMLError
 
-from pipeline import paths
+from pipeline import kept, paths
 from pipeline.files import remove_tree, write_atomic
 from pipeline.fingerprint import digest, locked_inputs
+from pipeline.locks import hold
 from pipeline.params import leaves
 
 _one_at_a_time = threading.Lock()
@@ -93,10 +94,16 @@ def cache_folder(root: Path) -> Path:
 
 
 def prune_checkpoints(root: Path, name: str) -> None:
-    """Remove the checkpoints that led to the result which dvc.lock names; those of other, unfinished inputs stay."""
+    """Remove the checkpoints that led to the result which dvc.lock names; those of other, unfinished inputs stay.
+
+    So do those that another workspace with the same home is using right now.
+    """
     entry = lock_entries(root).get(name)
     if entry is not None and entry.get("outs"):
-        remove_tree(paths.checkpoints(name, digest(locked_inputs(entry))))
+        inputs = digest(locked_inputs(entry))
+        with suppress(TimeoutError), hold(f"{name}-{inputs}", timeout_s=0):
+            remove_tree(paths.checkpoints(name, inputs))
+        kept.prune(name)
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline import paths
 from pipeline.graph import StageSpec
 from pipeline.receipt import Receipt, read_receipt
+from pipeline.signals import grace_s
 from tasks.command import End, run_supervised
 from tasks.dvc_repo import Status, prune_checkpoints, statuses
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 RAN, CACHED, RESTORED, FAILED, STOPPED, NOT_REACHED = "ran", "cached", "restored", "failed", "stopped", "not reached"
 RETRIES, RETRY_DELAY_S = 2, 5.0
+SAVING_S = 3.0  # for the checkpoint of a stage that was interrupted in the middle of a step
 AGAIN = "Again"  # the name of the state of a failure that may pass: the stage is tried once more
 # what DVC says around a stage's own lines and nobody needs to see eight times
 DVC_TALK = re.compile(
@@ -47,7 +49,7 @@ class Setting:
     time_limit_s: float | None = None  # for each stage
     time_limits_s: Mapping[str, float] = field(default_factory=dict)  # for those named, instead
     retries: Mapping[str, int] = field(default_factory=dict)  # of failures that may pass; RETRIES where not named
-    grace_s: float = 40.0  # between asking a stage to end and killing it: it takes 30 s itself to save
+    grace_s: float = field(default_factory=lambda: grace_s() + SAVING_S)  # between asking a stage to end and killing it
     bars: bool = False  # somebody draws progress files; else stages print lines
     stop: threading.Event = field(default_factory=threading.Event)  # set: end everything
 
