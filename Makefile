@@ -25,7 +25,7 @@ export HF_HUB_OFFLINE := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run refresh flows worker compare chat app plan promote rollback lineage serve bench-serve preset test torture lint ui stop sync gc clean
+.PHONY: help run refresh flows worker compare chat app plan promote rollback lineage serve bench-serve preset test torture lint ui stop sync doctor gc clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 13
@@ -107,6 +107,9 @@ stop: $(READY)  ## end what was started in the background
 
 sync: $(READY)  ## send what the tracking server missed
 	@$(BIN)/python -m pipeline.sync
+
+doctor: $(READY)  ## what kills and full disks left behind, cleared where that is safe (ARGS=--look: change nothing; ARGS=--all: all of DVC's cache)
+	@$(BIN)/python -m flows.doctor $(ARGS)
 
 gc: $(READY)  ## free outputs that no workspace, commit, tag or experiment uses, and what lay untouched for DAYS=7
 	@$(BIN)/dvc gc --workspace --all-commits --all-experiments --force

@@ -21,7 +21,7 @@ from ruamel.yaml import YAML, YAMLError
 from pipeline import kept, paths
 from pipeline.files import remove_tree, write_atomic
 from pipeline.fingerprint import digest, locked_inputs
-from pipeline.locks import hold
+from pipeline.locks import CLOCK_S, hold
 from pipeline.params import leaves
 
 _one_at_a_time = threading.Lock()
@@ -55,14 +55,16 @@ def lock_entries(root: Path) -> dict[str, dict[str, Any]]:
         return _read_lock(root)
 
 
-def repair(root: Path) -> list[str]:
+def repair(root: Path, wait: bool = True) -> list[str]:
     """Undo what a kill at a bad moment leaves behind; one sentence for each thing done.
+
+    Without `wait`, BlockingIOError while another DVC command has the repository's lock.
 
     A dvc.lock cut short is put aside (DVC restores everything from its run cache, byte for byte), and file locks of
     processes that are gone, are zombies, or whose number another program has now, are released.
     """
     done = []
-    with _repository(root) as repo:
+    with _repository(root, wait) as repo:
         try:
             _read_lock(root)
         except ValueError as error:
@@ -232,24 +234,30 @@ def _release_dead(repo: Any) -> list[str]:
     if not Path(repo.tmp_dir, "rwlock").exists():
         return []
     done = []
+    written = Path(repo.tmp_dir, "rwlock").stat().st_mtime
     with _edit_rwlock(repo.tmp_dir, repo.fs, False) as locks:
         for path, holder in list(locks["write"].items()):
-            if not _holds(holder):
+            if not _holds(holder, written):
                 del locks["write"][path]
                 done.append(f"released {path}, held by the dead process {holder['pid']}")
         for path, holders in list(locks["read"].items()):
-            locks["read"][path] = [holder for holder in holders if _holds(holder)]
+            locks["read"][path] = [holder for holder in holders if _holds(holder, written)]
             if not locks["read"][path]:
                 del locks["read"][path]
     return done
 
 
-def _holds(holder: Mapping[str, Any]) -> bool:
-    """Whether the process that took a file lock lives: same number, no zombie, and its words on the command line."""
+def _holds(holder: Mapping[str, Any], written: float) -> bool:
+    """Whether the process that took a file lock lives: same number, no zombie, and its words on the command line.
+
+    Nor may it have begun after the locks were last written (seconds since 1970): its number is in use again then.
+    """
     import psutil
 
     try:
         process = psutil.Process(holder["pid"])
+        if process.create_time() > written + CLOCK_S:
+            return False
         words = set(" ".join(process.cmdline()).split())
         return process.status() != psutil.STATUS_ZOMBIE and words.issuperset(holder["cmd"].split()[1:])
     except psutil.NoSuchProcess:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import journal, ledger, outputs, paths
-from pipeline.files import md5_path
+from pipeline.files import md5_path, remove_tree
 from pipeline.fingerprint import digest, inputs_of, outputs_of
 from pipeline.graph import load_graph
 from pipeline.receipt import Receipt, read_receipt
@@ -269,6 +269,7 @@ def test_checkpoints_belong_to_inputs() -> None:
     for text in ("in", "in", "other"):
         Path("input.txt").write_text(text)
         assert run("toy", main) == 0
+        remove_tree(paths.kept("toy"))
     assert places[0] == places[1]
     assert places[0] != places[2]
     assert all(place.parent == paths.home() / "checkpoints" / "toy" for place in places)
