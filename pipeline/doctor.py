@@ -23,7 +23,7 @@ from urllib.parse import unquote
 
 from pipeline import journal, ledger, paths, sync
 from pipeline.files import remove_tree
-from pipeline.locks import hold, in_words, is_gone, owner_of, this_process
+from pipeline.locks import hold, in_words, is_gone, owner_of, this_process, why_gone
 
 OK, CLEARED, NOTE, YOU = "ok", "cleared", "note", "you"
 LEAST_FREE_BYTES = 1_000_000_000
@@ -78,27 +78,31 @@ def _other_version(name: str, version: str) -> str:
 
 def locks(clear: bool) -> Iterator[Finding]:
     """Our locks: the kernel frees them with their process, what stays is a file and a name."""
-    free = 0
+    found = False
     for file in [*sorted(paths.locks().glob("*.lock")), *sorted(paths.staging("x").parent.glob("*.lock"))]:
-        name, owner = unquote(file.stem), owner_of(file)
-        try:
-            with hold(name, timeout_s=0, place=file.parent) if clear else _free(file):
-                free += 1
-        except TimeoutError:
-            if owner and is_gone(owner):
-                text = (
-                    f"{name}: {in_words(owner)} is gone, but a process that it started still holds it: {_openers(file)}"
-                )
-                yield Finding("locks", YOU, text)
-            else:
-                yield Finding("locks", NOTE, f"{name} is held by {in_words(owner) if owner else 'a process'}, at work")
-            continue
-        if owner:
-            why = "the process is dead" if is_gone(owner) else "it has let go"
-            state = CLEARED if clear else NOTE
-            yield Finding("locks", state, f"{name} was left by {in_words(owner)}: {why}, nobody waits for it")
-    if not free:
+        if (finding := _lock(file, clear)) is not None:
+            found = True
+            yield finding
+    if not found:
         yield Finding("locks", OK, "none was left behind")
+
+
+def _lock(file: Path, clear: bool) -> Finding | None:
+    """What is to be said of one lock file; nothing of one that nobody has put his name to."""
+    name, owner = unquote(file.stem), owner_of(file)
+    gone = why_gone(owner) if owner else ""
+    try:
+        with hold(name, timeout_s=0, place=file.parent) if clear else _free(file):
+            pass
+    except TimeoutError:
+        if not gone:
+            return Finding("locks", NOTE, f"{name} is held by {in_words(owner) if owner else 'a process'}, at work")
+        text = f"{name}: {in_words(owner)} is gone, but a process that it started still holds it: {_openers(file)}"
+        return Finding("locks", YOU, text)
+    if not owner:
+        return None
+    why = gone or "which has let go of it"
+    return Finding("locks", CLEARED if clear else NOTE, f"{name} was left by {in_words(owner)}, {why}")
 
 
 def _free(file: Path) -> Any:

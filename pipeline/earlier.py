@@ -44,7 +44,8 @@ def bring(md5: str, root: Path | str = ".") -> Path | None:
         except (LookupError, FileNotFoundError):
             return None
         except OSError:  # no room, or not ours to write
-            remove_tree(place.with_name(place.name + ".tmp"))
+            with suppress(OSError):
+                remove_tree(place.with_name(place.name + ".tmp"))
     return None
 
 

@@ -81,18 +81,24 @@ def this_process() -> dict[str, Any]:
 
 def is_gone(process: Mapping[str, Any]) -> bool:
     """Whether a process (of `this_process`) has surely ended: no such number here, or it is another's by now."""
+    return bool(why_gone(process))
+
+
+def why_gone(process: Mapping[str, Any]) -> str:
+    """How one knows that a process (of `this_process`) has ended, in words; empty where it may still live."""
     import psutil
 
     if process["host"] != socket.gethostname():
-        return False
+        return ""
     try:
         found = psutil.Process(process["pid"])
-        reused = found.create_time() > process["since"] + CLOCK_S
-        return reused or found.status() == psutil.STATUS_ZOMBIE
+        if found.create_time() > process["since"] + CLOCK_S:
+            return "which is dead: its number is another process's by now"
+        return "which is dead" if found.status() == psutil.STATUS_ZOMBIE else ""
     except psutil.NoSuchProcess:
-        return True
+        return "which is dead"
     except psutil.AccessDenied:
-        return False
+        return ""
 
 
 def _owner_file(file: Path) -> Path:

@@ -126,7 +126,7 @@ class Stage:
     def stopping(self) -> bool:
         """Whether SIGTERM or SIGINT came: save a checkpoint and raise KeyboardInterrupt.
 
-        A stage that never asks is interrupted at once; one that asks has 30 seconds.
+        A stage that never asks is interrupted at once; one that asks has SCRIPTORIUM_GRACE_S seconds.
         """
         return self._stopper.stopping()
 

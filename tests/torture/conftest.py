@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+
+from tests.torture.lives import reference
 
 _figures: dict[str, str] = {}
 
@@ -17,6 +20,12 @@ def figures() -> Callable[[str, object], None]:
         _figures[name] = str(value)
 
     return note
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny workspace after a run of everything that nothing disturbed; to be copied (`lives.copy_of`)."""
+    return reference(tmp_path_factory.mktemp("undisturbed"))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
