@@ -174,9 +174,10 @@ def _abandoned(path: Path) -> bool:
 
 def databases(clear: bool) -> Iterator[Finding]:
     """The SQLite files: SQLite's own integrity check."""
-    for file in (paths.mlflow_db(), paths.home() / "prefect" / "prefect.db", paths.home() / "digests.db"):
-        if not file.exists():
-            continue
+    there = (paths.mlflow_db(), paths.home() / "prefect" / "prefect.db", paths.home() / "digests.db")
+    if not any(file.exists() for file in there):
+        yield Finding("databases", OK, "there is none yet")
+    for file in (file for file in there if file.exists()):
         problem = _problem(file)
         if not problem:
             yield Finding("databases", OK, f"{file.name} is whole")

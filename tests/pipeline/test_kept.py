@@ -66,7 +66,9 @@ def record(outputs: dict[str, str], inputs: str) -> None:
     """What DVC writes when it commits, of inputs that digest to anything."""
     lines = ["schema: '2.0'", "stages:", "  toy:", "    cmd: python toy.py", "    deps:"]
     lines += ["    - path: input.txt", f"      md5: {inputs}", "    params:", "      params.yaml:", "        seed: 123"]
-    lines += ["    outs:"] + [line for path, md5 in outputs.items() for line in (f"    - path: {path}", f"      md5: {md5}")]
+    lines += ["    outs:"] + [
+        line for path, md5 in outputs.items() for line in (f"    - path: {path}", f"      md5: {md5}")
+    ]
     Path("dvc.lock").write_text("\n".join(lines) + "\n")
 
 

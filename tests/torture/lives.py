@@ -219,4 +219,3 @@ def kill(process: subprocess.Popen[Any]) -> bool:
     process.send_signal(signal.SIGKILL)
     process.wait()
     return process.returncode == -9
-
