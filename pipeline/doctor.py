@@ -204,7 +204,7 @@ def _problem(file: Path) -> str:
 
 def journals(clear: bool) -> Iterator[Finding]:
     """What MLflow has not been told yet, and whether it can be read."""
-    keys = journal.keys()
+    keys = journal.known()
     ended = sync.mark_killed(keys, followed=False) if clear else []
     if ended:
         yield Finding("journals", CLEARED, f"{len(ended)} runs whose process had died are marked KILLED")

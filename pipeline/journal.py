@@ -101,7 +101,7 @@ def last_process(key: str) -> dict[str, Any]:
     return found
 
 
-def keys() -> list[str]:
+def known() -> list[str]:
     """All journals there are."""
     return sorted(file.parent.name for file in paths.journal().glob("*/events.jsonl"))
 

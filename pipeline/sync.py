@@ -189,7 +189,7 @@ def main(arguments: list[str]) -> int:
         pipe = int(arguments[3]) if arguments[2:3] == ["--children"] else None
         follow(arguments[1], sys.stdin.fileno(), Children(pipe))
         return 0
-    mark_killed(journal.keys(), followed=False)
+    mark_killed(journal.known(), followed=False)
     keys = arguments or journal.unsent()
     sent = sum(attempt(key) for key in keys)
     print(f"{sent} of {len(keys)} journals sent to {tracking_uri()}")

@@ -63,7 +63,7 @@ def test_a_port_that_somebody_else_has(at_home: Path, monkeypatch: pytest.Monkey
 
 
 def test_the_command_tells_whether_a_person_is_needed(done: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """This repository's params.yaml is not the project's, and there is no requirements.lock to hold versions against."""
+    """This repository's params.yaml is not the project's."""
     (done / "requirements.lock").write_text("")
     assert doctor.main(["--look"]) == 1
     said = capsys.readouterr()

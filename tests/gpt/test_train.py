@@ -191,7 +191,7 @@ def test_killed_anywhere_it_repeats_only_what_no_checkpoint_has(tmp_path: Path, 
 
 @pytest.mark.parametrize("step", [1, 4, 5])
 def test_interrupted_in_the_middle_of_a_step_it_keeps_what_was_done_before(tmp_path: Path, step: int) -> None:
-    """A step may be longer than anyone waits: there, KeyboardInterrupt comes out of the batch, the loss, the gradients."""
+    """A step may be longer than anyone waits: KeyboardInterrupt comes out of it then."""
     undisturbed, resumed = new_model(), new_model()
     expected = run(undisturbed)
 

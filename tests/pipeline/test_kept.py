@@ -82,7 +82,7 @@ def test_killed_after_the_last_write(point: str, computed: int) -> None:
     assert Path("made").read_text().count("once") == computed
     assert ("taken from the result that was kept aside" in again.stdout) == (computed == 1)
     assert Path("models/toy/weights").read_bytes() == b"in put" * (1 << 18)
-    (key,) = journal.keys()
+    (key,) = journal.known()
     found = [event for event, _ in journal.events(key)]
     assert sum(event["type"] == "metrics" and "loss" in event["values"] for event in found) == 1
     assert [event["status"] for event in found if event["type"] == "end"] == ["FINISHED"]

@@ -112,7 +112,7 @@ def test_what_is_missing_is_said_and_the_rest_works(workspace: Path, tmp_path: P
 def test_while_a_model_is_made_again_the_version_before_answers(
     workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """DVC removes a stage's outputs before it runs it: its cache still has them. Nothing is written to the workspace."""
+    """DVC removes a stage's outputs before it runs it: its cache still has them."""
     repo = tmp_path / "repo"
     shutil.copytree(workspace, repo)
     monkeypatch.setenv("SCRIPTORIUM_HOME", str(tmp_path / "home"))

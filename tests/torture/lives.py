@@ -165,7 +165,7 @@ def forget(folder: Path, stage: str) -> None:
 
 
 def damage_newest(folder: Path, stage: str, draw: random.Random) -> Path | None:
-    """Cut a file of the newest checkpoint of a stage short, or flip one of its bits; the checkpoint, if there is one."""
+    """Cut a file of a stage's newest checkpoint short, or flip one of its bits; the checkpoint, if there is one."""
     places = sorted((folder / ".scriptorium" / "checkpoints" / stage).glob("*/*/*"))
     found = [path for place in places for path in checkpoints_in(place)]
     if not found:

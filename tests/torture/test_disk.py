@@ -21,7 +21,7 @@ import pytest
 from pipeline import journal
 from tests.tiny import environment_of, run
 from tests.torture.forge import STAGES
-from tests.torture.lives import TRAININGS, Forge, assert_same, assert_told_once, copy_of
+from tests.torture.lives import Forge, assert_same, copy_of
 
 pytestmark = pytest.mark.torture
 SAID = {
@@ -51,20 +51,20 @@ def test_every_stage_survives_every_refusal(
         for after in [0, 1, 2, *sorted(draw.sample(range(3, 60), TRIES))]:
             name = draw.choice(("ENOSPC", "ENOSPC", "EROFS", "EACCES"))
             status = forge.life(stage, folder, refuse=name, after=after)
-            refused += clear(stage, status, forge.said.read_text(), name, folder)
+            refused += clear(stage, status, forge.said.read_text(), name)
         for _ in range(TRIES):
             status = forge.life(stage, folder, file_bytes=int(10 ** draw.uniform(2, 5)))
-            refused += clear(stage, status, forge.said.read_text(), "EFBIG", folder)
+            refused += clear(stage, status, forge.said.read_text(), "EFBIG")
         assert forge.life(stage, folder) == 0, forge.said.read_text()
         assert_same(folder, undisturbed, stage)
-        assert len([key for key in journal.keys() if key.startswith(f"{stage}-")]) <= 2, (
+        assert len([key for key in journal.known() if key.startswith(f"{stage}-")]) <= 2, (
             "a try that ended well, and this"
         )
     figures("refused writes survived", f"{refused}, in all {len(STAGES)} stages")
 
 
-def clear(stage: str, status: int, said: str, name: str, folder: Path) -> bool:
-    """Whether the disk was in the way; if so, that it is one clear line, and nothing half-written lies in the workspace."""
+def clear(stage: str, status: int, said: str, name: str) -> bool:
+    """Whether the disk was in the way; if so, that it was told in one clear line."""
     if status == 0:
         return False
     assert status == 1, said

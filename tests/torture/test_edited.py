@@ -62,9 +62,9 @@ def test_edits_are_undone(
 
 
 def wait_until_it_trains(process: subprocess.Popen[str], folder: Path) -> None:
-    seen = {key: journal.last(key).get("time") for key in journal.keys()}
+    seen = {key: journal.last(key).get("time") for key in journal.known()}
     while process.poll() is None:
-        for key in journal.keys():
+        for key in journal.known():
             last = journal.last(key)
             if key.startswith("pretrain-") and last.get("type") == "metrics" and last.get("time") != seen.get(key):
                 return

@@ -67,7 +67,7 @@ def wait_for_a_moment(folder: Path, dvc: subprocess.Popen[str], draw: random.Ran
 def finished(folder: Path) -> list[str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SCRIPTORIUM_HOME", str(folder / ".scriptorium"))
-        return [key for key in journal.keys() if journal.finished(key)]
+        return [key for key in journal.known() if journal.finished(key)]
 
 
 def test_the_flow_is_killed(undisturbed: Path, tmp_path: Path, figures: Callable[[str, object], None]) -> None:

@@ -69,7 +69,7 @@ def test_a_checkpoint_is_written_and_nothing_is_left(
             status = process.wait(timeout=60)
             longest = max(longest, time.monotonic() - began if "limit" not in way else 0.0, seconds_until_gone(family))
             assert status != 0
-            (key,) = journal.keys() if kind != "flow" else [k for k in journal.keys() if k.startswith("pretrain-")]
+            (key,) = journal.known() if kind != "flow" else [k for k in journal.known() if k.startswith("pretrain-")]
             assert journal.last(key)["status"] == journal.KILLED, (way, said_by(endless))
             steps = [
                 event["step"]
@@ -106,7 +106,7 @@ def wait_until_it_trains(folder: Path, process: subprocess.Popen[str], before: i
     """Until some steps have been made that were not before."""
     while True:
         assert process.poll() is None, said_by(folder)
-        for key in journal.keys():
+        for key in journal.known():
             if key.startswith("pretrain-") and journal.last(key).get("step", 0) > before + 5:
                 return
         time.sleep(0.05)
@@ -126,7 +126,8 @@ def end(process: subprocess.Popen[str], way: str, folder: Path) -> None:
             "import sys, uuid; from flows import services; services.configure()\n"
             "from prefect import get_client; from prefect.states import Cancelling\n"
             "from prefect.settings import PREFECT_API_URL, temporary_settings\n"
-            "with temporary_settings({PREFECT_API_URL: services.prefect_api()}), get_client(sync_client=True) as client:\n"
+            "api = {PREFECT_API_URL: services.prefect_api()}\n"
+            "with temporary_settings(api), get_client(sync_client=True) as client:\n"
             "    client.set_flow_run_state(uuid.UUID(sys.argv[1]), Cancelling(), force=True)\n"
         )
         run(folder, "python", "-c", code, str(UUID(newest)))
