@@ -81,12 +81,22 @@ def sort_lock(root: Path) -> None:
     with _repository(root) as repo:
         if not (root / "dvc.lock").exists():
             return
-        head, *entries = re.split(r"(?m)^(?=  \S)", (root / "dvc.lock").read_text(encoding="utf-8"))
+        head, *entries = _split_lock(root)
         order = [getattr(stage, "name", None) for stage in plan_repro(repo.index.graph)]
         rank = {f"  {name}:": place for place, name in enumerate(order)}
         ordered = sorted(entries, key=lambda entry: rank.get(entry.split("\n", 1)[0], len(rank)))
         if ordered != entries:
             write_atomic(root / "dvc.lock", head + "".join(ordered))
+
+
+def drop_lock_entries(root: Path, names: Sequence[str]) -> None:
+    """Take these stages' entries out of dvc.lock: what was not brought up to date is not recorded as if it were."""
+    with _repository(root):
+        if not _read_lock(root):
+            return
+        head, *entries = _split_lock(root)
+        kept = [entry for entry in entries if entry.split("\n", 1)[0] not in {f"  {name}:" for name in names}]
+        write_atomic(root / "dvc.lock", head + "".join(kept) if kept else "schema: '2.0'\nstages: {}\n")
 
 
 def cache_folder(root: Path) -> Path:
@@ -228,6 +238,11 @@ def parse_lock(data: bytes, otherwise: str) -> dict[str, dict[str, Any]]:
     return entries
 
 
+def _split_lock(root: Path) -> list[str]:
+    """The head of dvc.lock, and each stage's entry, as text."""
+    return re.split(r"(?m)^(?=  \S)", (root / "dvc.lock").read_text(encoding="utf-8"))
+
+
 def _release_dead(repo: Any) -> list[str]:
     from dvc.rwlock import _edit_rwlock
 
@@ -286,13 +301,28 @@ def cached_object(root: Path) -> Callable[[str], Path]:
 
 def recorded_runs(root: Path) -> list[dict[str, Any]]:
     """What DVC's run cache remembers of the stages that ran: entries as in dvc.lock, without names, newest first."""
+    files = sorted(_run_files(root), key=lambda file: file.stat().st_mtime, reverse=True)
+    return [entry for file in files if (entry := _run_entry(file))]
+
+
+def forget_run(root: Path, entry: Mapping[str, Any]) -> None:
+    """Remove what the run cache remembers of the inputs of an entry of dvc.lock."""
+    inputs = digest(locked_inputs(entry))
+    for file in _run_files(root):
+        if (found := _run_entry(file)) and digest(locked_inputs(found)) == inputs:
+            file.unlink(missing_ok=True)
+            with suppress(OSError):  # others are in it
+                file.parent.rmdir()  # DVC stumbles over one that is empty
+
+
+def _run_files(root: Path) -> list[Path]:
     with _repository(root) as repo:
-        folder = Path(repo.stage_cache.cache_dir)
-    files = sorted(folder.glob("*/*/*"), key=lambda file: file.stat().st_mtime, reverse=True)
-    found = []
-    for file in files:
-        with suppress(YAMLError, UnicodeDecodeError, FileNotFoundError):  # being written, or removed just now
-            entry = YAML(typ="safe").load(file.read_text(encoding="utf-8"))
-            if isinstance(entry, dict) and "cmd" in entry:
-                found.append(entry)
-    return found
+        return list(Path(repo.stage_cache.cache_dir).glob("*/*/*"))
+
+
+def _run_entry(file: Path) -> dict[str, Any] | None:
+    with suppress(YAMLError, UnicodeDecodeError, FileNotFoundError):  # being written, or removed just now
+        entry = YAML(typ="safe").load(file.read_text(encoding="utf-8"))
+        if isinstance(entry, dict) and "cmd" in entry:
+            return entry
+    return None

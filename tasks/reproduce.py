@@ -23,6 +23,7 @@ from pipeline.receipt import Receipt, read_receipt
 from pipeline.signals import grace_s
 from tasks.command import End, run_supervised
 from tasks.dvc_repo import Status, prune_checkpoints, statuses
+from tasks.misrecorded import take_back
 
 if TYPE_CHECKING:
     from prefect import Task
@@ -99,11 +100,13 @@ def reproduce(stage: str, setting: Setting, log: Callable[[str], None] = print) 
         for reason in status.reasons:
             log(f"{stage}: {reason}")
         end = _run_dvc(stage, setting, log)
+        receipt = read_receipt(setting.receipt_file(stage))
         if end.status == 0:
+            if edited := take_back(setting.root, stage, receipt):
+                return outcome(FAILED, message=edited, kind="user", receipt=receipt)
             prune_checkpoints(setting.root, stage)
     except ValueError as error:  # a broken dvc.yaml or params.yaml
         return outcome(FAILED, message=str(error), kind="user")
-    receipt = read_receipt(setting.receipt_file(stage))
     if setting.stop.is_set() and end.status != 0:
         return outcome(STOPPED, receipt=receipt)
     if end.status == 0:

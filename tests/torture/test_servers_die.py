@@ -82,7 +82,7 @@ def test_the_tracking_server(
 
 
 def test_prefects_server(tmp_path: Path, home: Path, figures: Callable[[str, object], None]) -> None:
-    """Killed while a stage runs, it is started again, on the same database, and the flow ends as if nothing had been."""
+    """Killed while stages run, it is started again on its database, and the flow ends as if nothing had been."""
     repo = make_templates(tmp_path / "templates") / "fresh"
     (repo / "work.py").write_text(SLOW)
     environment = environment_of(tmp_path, SCRIPTORIUM_HOME=str(home), SCRIPTORIUM_SYNC="0", PYTHONPATH=str(ROOT))

@@ -6,6 +6,7 @@ python -m pytest tests/torture/test_training_killed.py -m torture
 from __future__ import annotations
 
 import random
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,7 +31,6 @@ pytestmark = pytest.mark.torture
 WRITING = ("before write", "after write", "after flush", "before rename", "after rename")
 ENDING = ("before keeping", "after keeping", "after publishing", "ended")
 RANDOM_KILLS = 6  # a training
-LONGEST_LIFE_S = 1.2
 
 
 @pytest.fixture(scope="module")
@@ -49,22 +49,28 @@ def test_every_training_survives_every_kill(
     damaged = repeated = 0
     for stage in TRAININGS:
         forge.steps()
+        began = time.monotonic()
         for point in WRITING:
             nth = draw.randint(1, 4) if point == "after write" else 1
             killed[point] += forge.life(stage, folder, fault=f"{point}:{nth}") == -9
+        long_s = 2.5 * (time.monotonic() - began) / len(WRITING)  # from the start to the first checkpoint, and more
         repeated = max(repeated, most_repeated(forge.steps()))
         already = killed["random moments"]
         while killed["random moments"] < already + RANDOM_KILLS:
-            hurt = damage_newest(folder, stage, draw) if draw.random() < 0.4 else None
-            status = forge.life(stage, folder, kill_after_s=draw.uniform(0.0, LONGEST_LIFE_S))
+            if draw.random() < 0.4:
+                damage_newest(folder, stage, draw)
+            status = forge.life(stage, folder, kill_after_s=draw.uniform(0.0, long_s))
             killed["random moments"] += status == -9
-            damaged += hurt is not None and f"checkpoint {hurt} is damaged" in forge.said.read_text()
+            damaged += forge.said.read_text().count("is damaged")
             if status != -9:  # it has ended: once more from nothing
                 assert status == 0, forge.said.read_text()
                 assert_same(folder, undisturbed, stage)
                 forget(folder, stage)
+        damage_newest(folder, stage, draw)
         assert forge.life(stage, folder) == 0, forge.said.read_text()
+        damaged += forge.said.read_text().count("is damaged")
         assert_same(folder, undisturbed, stage)
+    assert damaged
     assert all(killed[point] >= len(TRAININGS) for point in WRITING)
     assert repeated <= INTERVAL
     assert_told_once(folder, undisturbed, *TRAININGS)
