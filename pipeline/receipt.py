@@ -69,6 +69,8 @@ def message_of(error: BaseException) -> str:
         return f"no space left on the disk: {place} ({_space(place)})"
     if isinstance(error, OSError) and error.errno == errno.EFBIG:
         return f"no space for a file this large: {error.filename or 'a file'} (a limit of the disk or of `ulimit -f`)"
+    if isinstance(error, OSError) and error.errno in (errno.EROFS, errno.EACCES, errno.EPERM) and error.filename:
+        return f"{os.strerror(error.errno)}: {error.filename2 or error.filename}"
     if isinstance(error, MemoryError):
         return f"out of memory {error}".strip()
     if kind_of(error) == "bug":

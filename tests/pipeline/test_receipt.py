@@ -41,6 +41,11 @@ def test_a_file_that_is_too_large_is_the_users_and_named() -> None:
     assert message_of(error).startswith("no space for a file this large: models/weights ")
 
 
+def test_what_may_not_be_written_is_named() -> None:
+    error = OSError(errno.EROFS, "Read-only file system", "models/weights")
+    assert (kind_of(error), message_of(error)) == ("user", "Read-only file system: models/weights")
+
+
 def test_it_survives_writing_and_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = tmp_path / "receipts" / "pretrain.json"
     monkeypatch.setenv("SCRIPTORIUM_RECEIPT", str(place))
