@@ -19,7 +19,7 @@ from tests.torture.lives import assert_same, copy_of, said_by, start
 
 pytestmark = pytest.mark.torture
 EDITS = {
-    "a parameter": ("params.yaml", "learning_rate: 1e-3", "learning_rate: 2e-3"),
+    "a parameter": ("params.yaml", "seed: 123", "seed: 124"),
     "data": ("data/samples/text/mixture.json", "{", "{ "),
     "code": ("gpt/loss.py", "import", "import  "),
 }
