@@ -183,8 +183,8 @@ def damage_newest(folder: Path, stage: str, draw: random.Random) -> Path | None:
 
 def family_of(process: subprocess.Popen[Any]) -> list[psutil.Process]:
     """The process and all below it, without those in sessions that outlive a stage on purpose (its record's)."""
-    own = psutil.Process(process.pid)
     with suppress(psutil.NoSuchProcess):
+        own = psutil.Process(process.pid)
         below = [child for child in own.children(recursive=True) if "pipeline.sync" not in " ".join(child.cmdline())]
         return [own, *below]
     return []

@@ -55,7 +55,7 @@ def test_dvc_is_killed(undisturbed: Path, tmp_path: Path, figures: Callable[[str
 
 
 def wait_for_a_moment(folder: Path, dvc: subprocess.Popen[str], draw: random.Random) -> None:
-    deadline = time.monotonic() + draw.uniform(0.3, 8.0)
+    deadline = time.monotonic() + draw.uniform(0.3, 7.0)
     ended = len(finished(folder)) if draw.random() < 0.25 else None
     while dvc.poll() is None and time.monotonic() < deadline:
         if ended is not None and len(finished(folder)) > ended:
@@ -81,7 +81,7 @@ def test_the_flow_is_killed(undisturbed: Path, tmp_path: Path, figures: Callable
             while True:
                 flow = start(folder, *FLOW)
                 if killed < KILLS:
-                    began, moment = time.monotonic(), draw.uniform(0.5, 12.0)
+                    began, moment = time.monotonic(), draw.uniform(0.5, 10.0)
                     family: list[psutil.Process] = []
                     while flow.poll() is None and time.monotonic() - began < moment:
                         family = family_of(flow) or family
