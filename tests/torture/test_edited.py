@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import journal
+from pipeline.files import remove_tree
 from pipeline.graph import read_mapping
 from tests.tiny import run
 from tests.torture.lives import assert_same, copy_of, said_by, start
@@ -30,8 +31,8 @@ EDITS = {
     [(("dvc", "repro", "pretrain"), list(EDITS)), (("python", "-m", "flows.train", "--stages", "pretrain"), ["data"])],
 )
 def test_edits_are_undone(
-    command: tuple[str, ...], edits: list[str], undisturbed: Path, tmp_path: Path, figures: Callable[[str, object], None],
-    monkeypatch: pytest.MonkeyPatch,
+    command: tuple[str, ...], edits: list[str], undisturbed: Path, tmp_path: Path,
+    figures: Callable[[str, object], None], monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     folder = copy_of(undisturbed, tmp_path / "workspace", "pretrain", "lora", "classify", "instruct", "evaluate")
     monkeypatch.setenv("SCRIPTORIUM_HOME", str(folder / ".scriptorium"))
@@ -50,7 +51,8 @@ def test_edits_are_undone(
             file.write_text(before)
             (parked,) = (folder / ".scriptorium" / "parked" / "pretrain").iterdir()
             if what != edits[-1]:  # computed again for the next edit
-                subprocess.run(["rm", "-rf", str(parked), str(folder / ".scriptorium" / "checkpoints")], check=True)
+                remove_tree(parked)
+                remove_tree(folder / ".scriptorium" / "checkpoints")
         done = run(folder, *command, SCRIPTORIUM_SYNC="0")
         assert "taken from the result that was kept aside" in done.stdout + done.stderr
     finally:
