@@ -30,7 +30,7 @@ from tests.torture.lives import (
 pytestmark = pytest.mark.torture
 WRITING = ("before write", "after write", "after flush", "before rename", "after rename")
 ENDING = ("before keeping", "after keeping", "after publishing", "ended")
-RANDOM_KILLS = 6  # a training
+RANDOM_KILLS = 5  # a training
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def test_every_training_survives_every_kill(
         for point in WRITING:
             nth = draw.randint(1, 4) if point == "after write" else 1
             killed[point] += forge.life(stage, folder, fault=f"{point}:{nth}") == -9
-        long_s = 2.5 * (time.monotonic() - began) / len(WRITING)  # from the start to the first checkpoint, and more
+        long_s = 1.5 * (time.monotonic() - began) / len(WRITING)  # from the start to the first checkpoint, and more
         repeated = max(repeated, most_repeated(forge.steps()))
         already = killed["random moments"]
         while killed["random moments"] < already + RANDOM_KILLS:
