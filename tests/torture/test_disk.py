@@ -93,7 +93,7 @@ def test_a_disk_that_is_really_full(undisturbed: Path, tmp_path: Path, figures: 
         used = shutil.disk_usage(disk).used
         full = 0
         for extra in range(0, 100):
-            size = used + extra * 128 * 1024
+            size = used + extra * 48 * 1024
             subprocess.run(["mount", "-o", f"remount,size={size}", str(disk)], check=True)
             tried = subprocess.run(
                 ["python", "-m", "dvc", "repro", "pretrain"], cwd=folder, capture_output=True, text=True,

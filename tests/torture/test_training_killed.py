@@ -30,7 +30,7 @@ from tests.torture.lives import (
 pytestmark = pytest.mark.torture
 WRITING = ("before write", "after write", "after flush", "before rename", "after rename")
 ENDING = ("before keeping", "after keeping", "after publishing", "ended")
-RANDOM_KILLS = 5  # a training
+RANDOM_KILLS = 6  # a training
 
 
 @pytest.fixture(scope="module")
