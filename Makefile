@@ -28,8 +28,8 @@ export HF_HUB_OFFLINE := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run refresh flows worker sweep compare chat app plan shared push pull promote rollback lineage serve bench-serve preset test test-services \
-	lint ui stop sync gc clean
+.PHONY: help run refresh flows worker sweep compare chat app plan shared push pull promote rollback lineage serve bench-serve preset test torture test-services \
+	lint ui stop sync doctor gc clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 15
@@ -119,6 +119,9 @@ $(TEST_READY): requirements-test.lock requirements-dask.lock $(APP_READY) $(SWEE
 test: $(TEST_READY)  ## the whole test suite
 	@$(BIN)/python -m pytest $(ARGS)
 
+torture: $(TEST_READY)  ## the long tests: kills, mutations, every parameter leaf; ends with its figures
+	@$(BIN)/python -m pytest tests/torture -m torture -vv $(ARGS)
+
 $(SERVICES_READY): requirements-services.lock $(TEST_READY) $(SHARED_READY)
 	@$(BIN)/python -m pipeline.install --no-deps requirements-services.lock
 	@touch $@
@@ -137,6 +140,9 @@ stop: $(READY)  ## end what was started in the background
 
 sync: $(READY)  ## send what the tracking server missed
 	@$(BIN)/python -m pipeline.sync
+
+doctor: $(READY)  ## what kills and full disks left behind, cleared where that is safe (ARGS=--look: change nothing; ARGS=--all: all of DVC's cache)
+	@$(BIN)/python -m flows.doctor $(ARGS)
 
 gc: $(READY)  ## free outputs that no workspace, commit, tag or experiment uses, and what lay untouched for DAYS=7
 	@$(BIN)/dvc gc --workspace --all-commits --all-experiments --force

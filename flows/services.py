@@ -119,6 +119,12 @@ def running(service: Service) -> Running | None:
     return found if found is not None and found.process() is not None and answers(service, found.port) else None
 
 
+def is_ours(service: Service) -> bool:
+    """Whether the process of our server lives, be it well or not."""
+    found = _remembered(service)
+    return found is not None and found.process() is not None
+
+
 def start(service: Service) -> str:
     """Start the server or find it running; its address.
 

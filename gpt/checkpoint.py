@@ -27,6 +27,7 @@ from gpt.tensor_file import save_tensors
 
 KEPT = 2
 DIGESTS = "digests.json"
+NEEDED = {"weights.safetensors", "optimizer.safetensors", "history.jsonl", "state.json"}
 Tensors = dict[str, Tensor]
 
 
@@ -43,28 +44,48 @@ class Checkpoint:
     best: Tensors | None = None
 
 
-def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
-    """Write folder/step-N, then remove all but the newest two. OSError leaves those that were there as they were."""
+def save_checkpoint(folder: Path, checkpoint: Checkpoint, passing: Callable[[str], None] = lambda point: None) -> Path:
+    """Write folder/step-N, then remove all but the newest two. OSError leaves those that were there as they were.
+
+    passing: told of every point at which a kill would leave another state of the disk behind.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     final = folder / f"step-{checkpoint.step}"
     partial = folder / f"{final.name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    save_tensors(partial / "weights.safetensors", checkpoint.weights)
-    save_tensors(partial / "optimizer.safetensors", checkpoint.optimizer)
-    if checkpoint.best is not None:
-        save_tensors(partial / "best.safetensors", checkpoint.best)
-    write_text(partial / "history.jsonl", "".join(json.dumps(row) + "\n" for row in checkpoint.history))
-    write_json(partial / "state.json", {**checkpoint.state, "step": checkpoint.step})
-    write_json(partial / DIGESTS, {path.name: sha256(path) for path in sorted(partial.iterdir())})
-    for path in [*sorted(partial.iterdir()), partial]:
-        flush(path)
-    if final.exists():  # a damaged one, or of the very same step
-        shutil.rmtree(final)
-    partial.rename(final)
+    try:
+        partial.mkdir()
+        passing("before write")
+        write_files(partial, checkpoint, passing)
+        for path in [*sorted(partial.iterdir()), partial]:
+            flush(path)
+        passing("after flush")
+        if final.exists():  # a damaged one, or of the very same step
+            shutil.rmtree(final)
+        passing("before rename")
+        partial.rename(final)
+    except OSError:
+        shutil.rmtree(partial, ignore_errors=True)  # its bytes may be what fills the disk
+        raise
+    passing("after rename")
     flush(folder)
     remove_older(folder)
     return final
+
+
+def write_files(folder: Path, checkpoint: Checkpoint, passing: Callable[[str], None]) -> None:
+    """Every file of a checkpoint, its digests last."""
+    tensors = {"weights": checkpoint.weights, "optimizer": checkpoint.optimizer, "best": checkpoint.best}
+    for name, found in tensors.items():
+        if found is not None:
+            save_tensors(folder / f"{name}.safetensors", found)
+            passing("after write")
+    write_text(folder / "history.jsonl", "".join(json.dumps(row) + "\n" for row in checkpoint.history))
+    passing("after write")
+    write_json(folder / "state.json", {**checkpoint.state, "step": checkpoint.step})
+    passing("after write")
+    write_json(folder / DIGESTS, {path.name: sha256(path) for path in sorted(folder.iterdir())})
+    passing("after write")
 
 
 def load_newest(folder: Path, report: Callable[[str], None], remove_damaged: bool = True) -> Checkpoint | None:
@@ -83,6 +104,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """Read and verify one; ValueError says what is wrong with it."""
     try:
         digests: dict[str, str] = json.loads((path / DIGESTS).read_text(encoding="utf-8"))
+        if missing := NEEDED - digests.keys():
+            raise ValueError(f"{DIGESTS} has no digest of {', '.join(sorted(missing))}")
         for name, digest in digests.items():
             if sha256(path / name) != digest:
                 raise ValueError(f"{name} was changed or cut short")

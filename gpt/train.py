@@ -66,6 +66,7 @@ def train(
     keep: str = "last",
     best_metric: str = "validation_loss",
     report: Callable[[str], None] = lambda line: print(line, file=sys.stderr),
+    passing: Callable[[str], None] = lambda point: None,
 ) -> TrainResult:
     """Train those parameters of `model` that require gradients, in place, and leave it on the device in `eval` mode.
 
@@ -74,6 +75,7 @@ def train(
     write a sample; what it returns joins the history's row. on_step(step, numbers) gets what that row has, and
     tokens_per_second. Steps count from 1 there. keep: "last", or "best": the weights with the lowest `best_metric`.
     checkpoints: a folder; a training of the same settings, seed, runtime, parameters and `identity` goes on there.
+    passing: told where in the writing of a checkpoint it is (gpt/checkpoint.py).
 
     Raises FloatingPointError when a number is no longer finite, KeyboardInterrupt after `should_stop()` (with a
     checkpoint), ValueError for settings that don't fit together, OSError when a checkpoint can't be written.
@@ -104,7 +106,12 @@ def train(
     if progress.step == 0:
         evaluated()
     while progress.step < settings.total_steps:
-        numbers = training.update()
+        try:
+            numbers = training.update()
+        except KeyboardInterrupt:  # a step longer than anyone may wait: what was done before it is whole
+            if training.whole and group.size == 1:
+                training.save(passing)
+            raise
         if on_step is not None and group.first:
             on_step(progress.step, numbers)
         last = progress.step == settings.total_steps
@@ -112,7 +119,7 @@ def train(
             evaluated()
         stop = not last and group.any(should_stop(), runtime.device)
         if last or stop or (settings.checkpoint_interval and progress.step % settings.checkpoint_interval == 0):
-            training.save()
+            training.save(passing)
         if stop:
             raise KeyboardInterrupt(f"stopped after step {progress.step}; last checkpoint: {training.newest or 'none'}")
     if progress.best_weights is not None:
@@ -155,6 +162,7 @@ class Training:
         self.progress = Progress()
         self.folder: Path | None = None
         self.newest: Path | None = None
+        self.whole = True  # weights, optimizer and progress are of one and the same step
 
     def update(self) -> dict[str, float]:
         """One step of the recipe; returns its numbers."""
@@ -192,6 +200,7 @@ class Training:
         clip = min(1.0, settings.grad_clip / (norm + 1e-6)) if settings.grad_clip else 1.0
         for gradient in gradients:
             gradient.mul_(clip / tokens)  # one pass makes the sum a mean and clips it
+        self.whole = False
         for optimizer in self.optimizers:
             for parameters in optimizer.param_groups:
                 parameters["lr"] = learning_rate
@@ -204,6 +213,7 @@ class Training:
         self.progress.seconds += seconds
         numbers = {"loss": mean_loss, "learning_rate": learning_rate, "gradient_norm": norm}
         self.progress.history.append({"step": self.progress.step, "tokens": self.progress.tokens, **numbers})
+        self.whole = True
         return {**numbers, "tokens": self.progress.tokens, "tokens_per_second": tokens / seconds}
 
     def evaluate(self, evaluate: Callable[[nn.Module], dict[str, float]], best_metric: str | None) -> dict[str, float]:
@@ -251,7 +261,7 @@ class Training:
             self.progress = Progress(**found.state, step=found.step, history=found.history, best_weights=found.best)
             self.newest = self.folder / f"step-{found.step}"
 
-    def save(self) -> None:
+    def save(self, passing: Callable[[str], None]) -> None:
         """A checkpoint, written by the first process while the others wait."""
         if self.folder is None:
             return
@@ -260,7 +270,7 @@ class Training:
             state = {name: getattr(progress, name) for name in ("tokens", "seconds", "best_step", "best_value")}
             weights, optimizer = weights_of(self.model), optimizer_tensors(self.optimizers)
             found = Checkpoint(progress.step, state, progress.history, weights, optimizer, progress.best_weights)
-            self.newest = save_checkpoint(self.folder, found)
+            self.newest = save_checkpoint(self.folder, found, passing)
         self.group.wait()
 
 

@@ -93,6 +93,19 @@ def finished(key: str) -> bool:
     return word.get("type") == "end" and word.get("status") == FINISHED
 
 
+def last_process(key: str) -> dict[str, Any]:
+    """The process that last began or went on with the run (`locks.this_process`); {} where the journal names none."""
+    found: dict[str, Any] = {}
+    for event, _ in events(key):
+        found = event.get("process", found) if event["type"] == "start" else found
+    return found
+
+
+def known() -> list[str]:
+    """All journals there are."""
+    return sorted(file.parent.name for file in paths.journal().glob("*/events.jsonl"))
+
+
 def unsent() -> list[str]:
     """The keys of journals with something left to send, oldest first."""
     found = []
@@ -116,9 +129,8 @@ class Journal:
             self.attempt += event["type"] == "start"
             if event["type"] == "metrics":
                 self._new(event["values"], event["step"])
-        self._file = (self.folder / "events.jsonl").open("ab")
-        if self._torn():
-            self._file.write(b"\n")
+        self._file = (self.folder / "events.jsonl").open("ab", buffering=0)
+        self._torn = self._ends_torn()
 
     @classmethod
     def of_stage(cls, stage: str, fingerprint: str) -> Journal:
@@ -133,8 +145,12 @@ class Journal:
     def write(self, type: str, **fields: Any) -> None:
         """Append one event, handed to the operating system at once: what a killed process wrote is kept."""
         event = {"type": type, "time": round(time.time() * 1000)} | fields
-        self._file.write(json.dumps(event, sort_keys=True, ensure_ascii=False, allow_nan=False).encode() + b"\n")
-        self._file.flush()
+        line = json.dumps(event, sort_keys=True, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+        rest = b"\n" + line if self._torn else line
+        self._torn = True  # a full disk takes a part of it: what follows begins on a line of its own
+        while rest:
+            rest = rest[self._file.write(rest) :]
+        self._torn = False
 
     def metrics(self, values: Mapping[str, float], step: int) -> None:
         """Write the values whose (metric, step) is new; a resumed run repeats some steps."""
@@ -162,7 +178,7 @@ class Journal:
             self._logged[name].add(step)
         return new
 
-    def _torn(self) -> bool:
+    def _ends_torn(self) -> bool:
         with (self.folder / "events.jsonl").open("rb") as file:
             end = file.seek(0, os.SEEK_END)
             if end:

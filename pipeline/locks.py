@@ -6,9 +6,10 @@ import json
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from filelock import FileLock, Timeout
@@ -16,6 +17,7 @@ from filelock import FileLock, Timeout
 from pipeline import paths
 
 POLL_S = 0.1
+CLOCK_S = 2.0  # by how much the kernel's word on when a process began may be off
 
 
 @contextmanager
@@ -44,8 +46,7 @@ def hold(
         except Timeout:
             raise TimeoutError(f"{name} is in use by {holder(file)}") from None
     try:
-        owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}
-        _owner_file(file).write_text(json.dumps(owner))
+        _owner_file(file).write_text(json.dumps(this_process()))
         yield
     finally:
         _owner_file(file).unlink(missing_ok=True)
@@ -55,12 +56,49 @@ def hold(
 
 def holder(file: Path) -> str:
     """Who holds a lock file, in words."""
+    owner = owner_of(file)
+    return in_words(owner) if owner else "another process"
+
+
+def in_words(owner: Mapping[str, Any]) -> str:
+    since = time.strftime("%H:%M:%S", time.localtime(owner["since"]))
+    return f"process {owner['pid']} on {owner['host']} since {since}"
+
+
+def owner_of(file: Path) -> dict[str, Any]:
+    """The process that wrote itself down as a lock file's holder; {} when none did."""
     try:
         owner = json.loads(_owner_file(file).read_text())
-        since = time.strftime("%H:%M:%S", time.localtime(owner["since"]))
-        return f"process {owner['pid']} on {owner['host']} since {since}"
-    except (OSError, ValueError, KeyError):
-        return "another process"
+        return {"pid": int(owner["pid"]), "host": str(owner["host"]), "since": float(owner["since"])}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def this_process() -> dict[str, Any]:
+    """What tells this process from all others: number, computer, and a moment in which it lived."""
+    return {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}
+
+
+def is_gone(process: Mapping[str, Any]) -> bool:
+    """Whether a process (of `this_process`) has surely ended: no such number here, or it is another's by now."""
+    return bool(why_gone(process))
+
+
+def why_gone(process: Mapping[str, Any]) -> str:
+    """How one knows that a process (of `this_process`) has ended, in words; empty where it may still live."""
+    import psutil
+
+    if process["host"] != socket.gethostname():
+        return ""
+    try:
+        found = psutil.Process(process["pid"])
+        if found.create_time() > process["since"] + CLOCK_S:
+            return "which is dead: its number is another process's by now"
+        return "which is dead" if found.status() == psutil.STATUS_ZOMBIE else ""
+    except psutil.NoSuchProcess:
+        return "which is dead"
+    except psutil.AccessDenied:
+        return ""
 
 
 def _owner_file(file: Path) -> Path:

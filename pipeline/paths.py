@@ -32,6 +32,11 @@ def parked(stage: str, fingerprint: str) -> Path:
     return home() / "parked" / stage / fingerprint
 
 
+def kept(stage: str) -> Path:
+    """Where a finished result has a second name until DVC has it: beside staging, so that a link is all it takes."""
+    return Path.cwd() / ".scriptorium" / "kept" / stage
+
+
 def downloads() -> Path:
     return home() / "downloads"
 

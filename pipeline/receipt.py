@@ -11,8 +11,10 @@ import errno
 import json
 import math
 import os
+import re
 import shutil
 import tempfile
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -63,17 +65,30 @@ def kind_of(error: BaseException) -> str:
 
 def message_of(error: BaseException) -> str:
     """The error in words; a full disk with the place and what is left there."""
+    if isinstance(error, shutil.Error):
+        error = _first_of(error)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         named = error.filename2 or error.filename  # of a copy's two places the second is the one written to
         place = Path(str(named)) if named else _fullest_disk()
         return f"no space left on the disk: {place} ({_space(place)})"
     if isinstance(error, OSError) and error.errno == errno.EFBIG:
         return f"no space for a file this large: {error.filename or 'a file'} (a limit of the disk or of `ulimit -f`)"
+    if isinstance(error, OSError) and error.errno in (errno.EROFS, errno.EACCES, errno.EPERM) and error.filename:
+        return f"{os.strerror(error.errno)}: {error.filename2 or error.filename}"
     if isinstance(error, MemoryError):
         return f"out of memory {error}".strip()
     if kind_of(error) == "bug":
         return f"{type(error).__name__}: {error}".rstrip(": ")
     return str(error) or type(error).__name__
+
+
+def _first_of(error: shutil.Error) -> BaseException:
+    """Copying a folder collects the errors of all its files, as text: the first one, as if it had been raised."""
+    with suppress(TypeError, ValueError, IndexError):
+        _, place, said = error.args[0][0]
+        if number := re.search(r"\[Errno (\d+)\]", str(said)):
+            return OSError(int(number[1]), os.strerror(int(number[1])), str(place))
+    return error
 
 
 def _fullest_disk() -> Path:

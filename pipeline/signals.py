@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import signal
 import sys
 import threading
 from types import FrameType, TracebackType
 from typing import Any
 
-GRACE_S = 30
+GRACE_S = 5.0  # so that all is over within ten seconds; a model whose step takes longer may be given more
 PR_SET_PDEATHSIG = 1
 
 
 class Stopper:
     """Within the block, SIGTERM and SIGINT ask the stage to stop.
 
-    A stage that calls `stopping` is given GRACE_S seconds to save its state; one that doesn't, or a second signal, gets
-    KeyboardInterrupt at once.
+    A stage that calls `stopping` is given `grace_s` seconds to come to the end of its step; one that doesn't, or a
+    second signal, gets KeyboardInterrupt at once.
     """
 
     def __init__(self) -> None:
@@ -33,7 +34,7 @@ class Stopper:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if self._before:
-            signal.alarm(0)
+            signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
@@ -56,9 +57,19 @@ class Stopper:
         if self._shielded:
             return
         if first and self._asks:
-            signal.alarm(GRACE_S)
+            signal.setitimer(signal.ITIMER_REAL, grace_s())
         else:
             raise KeyboardInterrupt
+
+
+def grace_s() -> float:
+    """Seconds between asking a stage to stop and interrupting it: SCRIPTORIUM_GRACE_S, or GRACE_S where that is not set
+    or no number above 0."""
+    try:
+        named = float(os.environ.get("SCRIPTORIUM_GRACE_S", GRACE_S))
+    except ValueError:
+        return GRACE_S
+    return named if 0 < named < 1e6 else GRACE_S
 
 
 def die_with_parent() -> None:

@@ -19,12 +19,13 @@ from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
-from pipeline import ledger, outputs, paths, sync
+from pipeline import journal, kept, ledger, outputs, paths, sync
+from pipeline.faults import passing
 from pipeline.files import md5_path, remove_tree, write_json
 from pipeline.fingerprint import digest, inputs_of, outputs_of
 from pipeline.graph import StageSpec, load_graph
 from pipeline.journal import FAILED, FINISHED, KILLED, Journal
-from pipeline.locks import hold
+from pipeline.locks import hold, this_process
 from pipeline.params import leaves, load_params
 from pipeline.progress import Progress, evaluated
 from pipeline.receipt import Receipt, kind_of, message_of
@@ -32,7 +33,7 @@ from pipeline.schema import Params
 from pipeline.signals import Stopper, die_with_parent
 from pipeline.tracking import FINAL_WAIT_S, Follower, code_tags
 
-STOPPED_WAIT_S = 3.0
+STOPPED_WAIT_S = 1.0
 
 
 class Stage:
@@ -126,7 +127,7 @@ class Stage:
     def stopping(self) -> bool:
         """Whether SIGTERM or SIGINT came: save a checkpoint and raise KeyboardInterrupt.
 
-        A stage that never asks is interrupted at once; one that asks has 30 seconds.
+        A stage that never asks is interrupted at once; one that asks has SCRIPTORIUM_GRACE_S seconds.
         """
         return self._stopper.stopping()
 
@@ -135,7 +136,8 @@ class Stage:
         self.journal = Journal.of_stage(self.name, self.fingerprint)
         tags = {"dvc.stage": self.name, "dvc.inputs": self.fingerprint, **code_tags(f"stages.{self.name}")}
         parent = os.environ.get("SCRIPTORIUM_PARENT")
-        self.journal.write("start", name=self.name, parent=parent, params=leaves(self.inputs["params"]), tags=tags)
+        self.journal.write("start", name=self.name, parent=parent, params=leaves(self.inputs["params"]), tags=tags,
+                           process=this_process())  # fmt: skip
         for path, md5 in self.inputs["deps"].items():
             if not path.endswith(".py"):
                 self._dataset(path, path, md5, "input")
@@ -163,7 +165,8 @@ def run(name: str, main: Callable[[Stage], None]) -> int:
             status = _report(name, error, receipt, stopper)
     receipt.seconds = time.monotonic() - began
     if _rank() == 0:
-        receipt.write()
+        with suppress(OSError):  # the disk that is full for a receipt has been reported
+            receipt.write()
     return status
 
 
@@ -178,7 +181,7 @@ def _run(name: str, main: Callable[[Stage], None], receipt: Receipt, stopper: St
             remove_tree(stage.staging)
             if _rank() > 0:
                 main(stage)
-            elif "RANK" in os.environ or not _take_parked(stage, receipt):  # its siblings are waiting for it
+            elif "RANK" in os.environ or not _take_finished(stage, receipt):  # its siblings are waiting for it
                 _execute(stage, main, receipt, stopper)
     remove_tree(stage.staging)
 
@@ -203,14 +206,25 @@ def _execute(stage: Stage, main: Callable[[Stage], None], receipt: Receipt, stop
         receipt.metrics, receipt.costs = stage.metrics, stage.costs
         with suppress(OSError):  # on a full disk the first error is the one to tell
             remove_tree(stage.staging)
+        with suppress(OSError):
             stage.journal.end(status)
-        follower.finish(wait_s=STOPPED_WAIT_S if status == KILLED else FINAL_WAIT_S)
+        passing("ended")
+        _let_follow(follower, stopper, STOPPED_WAIT_S if status == KILLED else FINAL_WAIT_S)
         receipt.run_id = sync.run_id_of(stage.journal.key)
-    if edited:
+    if edited := edited or _withdrawn(stage):
         raise ValueError(
             f"{edited} changed while the stage ran: its result belongs to the old inputs, so it is kept aside and "
             "taken when the edit is undone; run again for the new inputs"
         )
+
+
+def _let_follow(follower: Follower, stopper: Stopper, wait_s: float) -> None:
+    """Give the record time to arrive, as long as nobody asks to stop."""
+    deadline = time.monotonic() + wait_s
+    asked = False
+    while not follower.finish(0.1) and time.monotonic() < deadline:
+        if not asked and stopper.received is not None:
+            asked, deadline = True, min(deadline, time.monotonic() + STOPPED_WAIT_S)
 
 
 def _publish(stage: Stage) -> str:
@@ -222,24 +236,68 @@ def _publish(stage: Stage) -> str:
     assert stage.journal is not None
     stage.journal.write("tags", values={"dvc.outputs": digest(made)})
     edited = _edited(stage)
+    record = _record_of(stage, made)
     if edited:
-        record = {"outputs": made, "key": stage.journal.key, "metrics": stage.metrics, "costs": stage.costs}
         outputs.park(stage.staging, paths.parked(stage.name, stage.fingerprint), record)
     else:
-        outputs.publish(stage.spec.outs, stage.staging, Path())
-    ledger.append({"stage": stage.name, "inputs": stage.fingerprint, "outputs": digest(made),
-                   "key": stage.journal.key, "run_id": sync.run_id_of(stage.journal.key)})  # fmt: skip
+        _into_place(stage, record)
+    _enter(stage, record)
     return edited
 
 
-def _take_parked(stage: Stage, receipt: Receipt) -> bool:
-    """Whether a result for these very inputs was waiting, and is now in place."""
-    record = outputs.unpark(stage.spec, paths.parked(stage.name, stage.fingerprint), stage.staging)
+def _record_of(stage: Stage, made: dict[str, str]) -> dict[str, Any]:
+    """What is kept of a result beside its files."""
+    assert stage.journal is not None
+    return {"inputs": stage.fingerprint, "outputs": made, "key": stage.journal.key,
+            "metrics": stage.metrics, "costs": stage.costs}  # fmt: skip
+
+
+def _into_place(stage: Stage, record: dict[str, Any]) -> None:
+    """Publish what lies in staging; until DVC has it, it is also kept."""
+    passing("before keeping")
+    kept.keep(stage.spec, stage.staging, record)
+    passing("after keeping")
+    outputs.publish(stage.spec.outs, stage.staging, Path())
+    passing("after publishing")
+
+
+def _enter(stage: Stage, record: dict[str, Any]) -> None:
+    """The ledger's line of a result, once."""
+    made = digest(record["outputs"])
+    line = {"stage": stage.name, "inputs": stage.fingerprint, "outputs": made, "key": record["key"]}
+    if ledger.newest(**line) is None:
+        ledger.append(line | {"run_id": sync.run_id_of(record["key"])})
+
+
+def _withdrawn(stage: Stage) -> str:
+    """Which inputs were edited after the result was published, in words: then it is parked, too.
+
+    The record may have taken seconds to arrive, and what lies in place when this process ends is what DVC commits.
+    """
+    if edited := _edited(stage):
+        made = outputs_of(stage.spec)
+        for out in stage.spec.outs:
+            Path(out).rename(stage.out(out))
+        remove_tree(paths.kept(stage.name))
+        outputs.park(stage.staging, paths.parked(stage.name, stage.fingerprint), _record_of(stage, made))
+    return edited
+
+
+def _take_finished(stage: Stage, receipt: Receipt) -> bool:
+    """Whether a result of these very inputs was waiting, parked or not yet in DVC's hands, and is now in place."""
+    record = kept.take(stage.spec, stage.fingerprint, stage.staging) or outputs.unpark(
+        stage.spec, paths.parked(stage.name, stage.fingerprint), stage.staging
+    )
     if record is None:
         return False
-    outputs.publish(stage.spec.outs, stage.staging, Path())
+    _into_place(stage, record)
+    _enter(stage, record)
+    key = receipt.key = record["key"]
+    if journal.last(key) and not journal.finished(key):  # killed before its last word, or marked so since
+        Journal(key).end(FINISHED)
+        Follower(key, parent=os.environ.get("SCRIPTORIUM_PARENT")).finish()
     receipt.message = "taken from the result that was kept aside"
-    receipt.key, receipt.run_id = record["key"], sync.run_id_of(record["key"])
+    receipt.run_id = sync.run_id_of(key)
     receipt.metrics, receipt.costs = record["metrics"], record["costs"]
     print(f"{stage.name}: {receipt.message}", flush=True)
     return True

@@ -20,7 +20,7 @@ from pipeline import journal, ledger, paths
 from pipeline.children import Children
 from pipeline.database import without_password
 from pipeline.journal import Sent
-from pipeline.locks import hold
+from pipeline.locks import hold, is_gone
 from pipeline.replay import Replay
 from pipeline.store import Store, store, tracking_uri
 
@@ -28,6 +28,7 @@ EVERY_S = 5.0
 REST_S = 30.0  # after a failure
 SLOW_S = 3.0  # a failure that took longer is not tried again while somebody waits
 PARENT_WAIT_S = 10.0
+DYING_S = 1.0  # from the moment a process's pipes close to its end
 
 
 def send(key: str, lock_wait_s: float = 60.0, begin_only: bool = False) -> str | None:
@@ -80,11 +81,11 @@ def follow(key: str, lifeline: int, children: Children | None = None) -> None:
         ended = _closed(lifeline, EVERY_S)
         stages.look()
         if not stages.alive:
-            _mark_killed(stages.keys)
+            mark_killed(stages.keys)
         elif ended:  # the flow is gone, its stages are about to be
             ended = False
             time.sleep(EVERY_S)
-    _mark_killed([key])
+    mark_killed([key])
     stages.close(key)
     if not slow:
         _attempt_all(key, stages)
@@ -106,11 +107,30 @@ def _attempt_all(key: str, stages: Children) -> tuple[bool, bool]:
     return done, False
 
 
-def _mark_killed(keys: Iterable[str]) -> None:
-    """An end for the journals whose process died without a word."""
+def mark_killed(keys: Iterable[str], *, followed: bool = True) -> list[str]:
+    """An end for the journals whose process died without a word; their keys. Who goes on in a journal is let alone.
+
+    followed: its pipe has just closed, so that it is dead or about to be.
+    """
+    marked = []
     for key in keys:
-        if journal.last(key).get("type", "end") != "end":
+        if journal.last(key).get("type", "end") != "end" and _has_died(key, followed):
             journal.Journal(key).end(journal.KILLED)
+            marked.append(key)
+    return marked
+
+
+def _has_died(key: str, followed: bool) -> bool:
+    """Whether the process that last started (or resumed) a run is gone."""
+    process = journal.last_process(key)
+    if not process:  # of an older version
+        return followed
+    deadline = time.monotonic() + DYING_S * followed
+    while not is_gone(process):
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(0.05)
+    return True
 
 
 def _send_others(key: str, lifeline: int) -> None:
@@ -170,6 +190,7 @@ def main(arguments: list[str]) -> int:
         pipe = int(arguments[3]) if arguments[2:3] == ["--children"] else None
         follow(arguments[1], sys.stdin.fileno(), Children(pipe))
         return 0
+    mark_killed(journal.known(), followed=False)
     keys = arguments or journal.unsent()
     sent = sum(attempt(key) for key in keys)
     print(f"{sent} of {len(keys)} journals sent to {without_password(tracking_uri())}")

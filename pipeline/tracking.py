@@ -24,6 +24,7 @@ from typing import Any
 from pipeline import children, ledger, paths, sync
 from pipeline.database import check, without_password
 from pipeline.journal import FINISHED, Journal
+from pipeline.locks import this_process
 from pipeline.store import QUIET, store, tracking_uri
 
 LIBRARIES = ("torch", "numpy", "safetensors", "tiktoken", "tokenizers", "pandas", "scikit-learn", "dvc", "mlflow")
@@ -65,8 +66,8 @@ class Follower:
         if pipe is not None:
             os.close(pipe)
 
-    def finish(self, wait_s: float = FINAL_WAIT_S) -> None:
-        """Let it send the rest. One that needs longer than `wait_s` goes on alone, and ends by itself."""
+    def finish(self, wait_s: float = FINAL_WAIT_S) -> bool:
+        """Let it send the rest; whether it has ended. One that needs longer than `wait_s` goes on alone."""
         if self._joined is not None:
             there, self._joined = children.leave(self._joined, self.key), None
             if not there:  # the flow's follower was killed
@@ -74,8 +75,11 @@ class Follower:
         if self.process is not None and self.process.stdin is not None:
             with suppress(OSError):
                 self.process.stdin.close()
-            with suppress(subprocess.TimeoutExpired):
+            try:
                 self.process.wait(wait_s)
+            except subprocess.TimeoutExpired:
+                return False
+        return True
 
 
 @dataclass
@@ -101,7 +105,8 @@ def start_parent(
     """
     journal = Journal(key or new_key(name))
     all_tags = {"scriptorium.flow": name, **code_tags(f"flows.{name}"), **(tags or {})}
-    journal.write("start", name=name, parent=parent, params=dict(params or {}), tags=all_tags)
+    details = {"name": name, "parent": parent, "params": dict(params or {}), "tags": all_tags}
+    journal.write("start", **details, process=this_process())
     return Parent(journal.key, journal, Follower(journal.key, of_flow=True))
 
 

@@ -16,6 +16,7 @@ from gpt.runtime import Runtime
 from gpt.seeds import derive
 from gpt.train import Batch, Loss, TrainResult, TrainSettings, train
 from pipeline import schema
+from pipeline.faults import passing
 from pipeline.stage import Stage
 
 Order = MixedOrder | ByLength
@@ -97,6 +98,7 @@ def fit(
             checkpoints=stage.checkpoints / (variant or "model"),
             should_stop=stage.stopping,
             keep=params.keep,
+            passing=passing,
         )
     costs = {"training_seconds": result.seconds, f"{unit}_per_second": result.tokens / result.seconds}
     stage.log_costs({f"{label}{name}": value for name, value in costs.items()})

@@ -32,7 +32,7 @@ def run_supervised(
     stop: threading.Event,
     log: Callable[[str], None],
     deadline: float = float("inf"),
-    grace_s: float = 40.0,
+    grace_s: float = 8.0,
     worth_a_line: Callable[[str], bool] = lambda line: True,
 ) -> End:
     """Run the command until it ends, `stop` is set, or time.monotonic() passes `deadline`.

@@ -18,9 +18,10 @@ from typing import Any
 
 from ruamel.yaml import YAML, YAMLError
 
-from pipeline import paths
+from pipeline import kept, paths
 from pipeline.files import remove_tree, write_atomic
 from pipeline.fingerprint import digest, locked_inputs
+from pipeline.locks import CLOCK_S, hold
 from pipeline.params import leaves
 
 _one_at_a_time = threading.Lock()
@@ -54,14 +55,16 @@ def lock_entries(root: Path) -> dict[str, dict[str, Any]]:
         return _read_lock(root)
 
 
-def repair(root: Path) -> list[str]:
+def repair(root: Path, wait: bool = True) -> list[str]:
     """Undo what a kill at a bad moment leaves behind; one sentence for each thing done.
+
+    Without `wait`, BlockingIOError while another DVC command has the repository's lock.
 
     A dvc.lock cut short is put aside (DVC restores everything from its run cache, byte for byte), and file locks of
     processes that are gone, are zombies, or whose number another program has now, are released.
     """
     done = []
-    with _repository(root) as repo:
+    with _repository(root, wait) as repo:
         try:
             _read_lock(root)
         except ValueError as error:
@@ -103,10 +106,16 @@ def cache_folder(root: Path) -> Path:
 
 
 def prune_checkpoints(root: Path, name: str) -> None:
-    """Remove the checkpoints that led to the result which dvc.lock names; those of other, unfinished inputs stay."""
+    """Remove the checkpoints that led to the result which dvc.lock names; those of other, unfinished inputs stay.
+
+    So do those that another workspace with the same home is using right now.
+    """
     entry = lock_entries(root).get(name)
     if entry is not None and entry.get("outs"):
-        remove_tree(paths.checkpoints(name, digest(locked_inputs(entry))))
+        inputs = digest(locked_inputs(entry))
+        with suppress(TimeoutError), hold(f"{name}-{inputs}", timeout_s=0):
+            remove_tree(paths.checkpoints(name, inputs))
+        kept.prune(name)
 
 
 @contextmanager
@@ -240,24 +249,30 @@ def _release_dead(repo: Any) -> list[str]:
     if not Path(repo.tmp_dir, "rwlock").exists():
         return []
     done = []
+    written = Path(repo.tmp_dir, "rwlock").stat().st_mtime
     with _edit_rwlock(repo.tmp_dir, repo.fs, False) as locks:
         for path, holder in list(locks["write"].items()):
-            if not _holds(holder):
+            if not _holds(holder, written):
                 del locks["write"][path]
                 done.append(f"released {path}, held by the dead process {holder['pid']}")
         for path, holders in list(locks["read"].items()):
-            locks["read"][path] = [holder for holder in holders if _holds(holder)]
+            locks["read"][path] = [holder for holder in holders if _holds(holder, written)]
             if not locks["read"][path]:
                 del locks["read"][path]
     return done
 
 
-def _holds(holder: Mapping[str, Any]) -> bool:
-    """Whether the process that took a file lock lives: same number, no zombie, and its words on the command line."""
+def _holds(holder: Mapping[str, Any], written: float) -> bool:
+    """Whether the process that took a file lock lives: same number, no zombie, and its words on the command line.
+
+    Nor may it have begun after the locks were last written (seconds since 1970): its number is in use again then.
+    """
     import psutil
 
     try:
         process = psutil.Process(holder["pid"])
+        if process.create_time() > written + CLOCK_S:
+            return False
         words = set(" ".join(process.cmdline()).split())
         return process.status() != psutil.STATUS_ZOMBIE and words.issuperset(holder["cmd"].split()[1:])
     except psutil.NoSuchProcess:
@@ -286,13 +301,28 @@ def cached_object(root: Path) -> Callable[[str], Path]:
 
 def recorded_runs(root: Path) -> list[dict[str, Any]]:
     """What DVC's run cache remembers of the stages that ran: entries as in dvc.lock, without names, newest first."""
+    files = sorted(_run_files(root), key=lambda file: file.stat().st_mtime, reverse=True)
+    return [entry for file in files if (entry := _run_entry(file))]
+
+
+def forget_run(root: Path, entry: Mapping[str, Any]) -> None:
+    """Remove what the run cache remembers of the inputs of an entry of dvc.lock."""
+    inputs = digest(locked_inputs(entry))
+    for file in _run_files(root):
+        if (found := _run_entry(file)) and digest(locked_inputs(found)) == inputs:
+            file.unlink(missing_ok=True)
+            with suppress(OSError):  # others are in it
+                file.parent.rmdir()  # DVC stumbles over one that is empty
+
+
+def _run_files(root: Path) -> list[Path]:
     with _repository(root) as repo:
-        folder = Path(repo.stage_cache.cache_dir)
-    files = sorted(folder.glob("*/*/*"), key=lambda file: file.stat().st_mtime, reverse=True)
-    found = []
-    for file in files:
-        with suppress(YAMLError, UnicodeDecodeError, FileNotFoundError):  # being written, or removed just now
-            entry = YAML(typ="safe").load(file.read_text(encoding="utf-8"))
-            if isinstance(entry, dict) and "cmd" in entry:
-                found.append(entry)
-    return found
+        return list(Path(repo.stage_cache.cache_dir).glob("*/*/*"))
+
+
+def _run_entry(file: Path) -> dict[str, Any] | None:
+    with suppress(YAMLError, UnicodeDecodeError, FileNotFoundError):  # being written, or removed just now
+        entry = YAML(typ="safe").load(file.read_text(encoding="utf-8"))
+        if isinstance(entry, dict) and "cmd" in entry:
+            return entry
+    return None

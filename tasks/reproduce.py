@@ -23,8 +23,10 @@ from pipeline.fingerprint import digest, inputs_of
 from pipeline.graph import StageSpec, load_graph
 from pipeline.locks import hold
 from pipeline.receipt import Receipt, read_receipt
+from pipeline.signals import grace_s
 from tasks.command import End, run_supervised
 from tasks.dvc_repo import Status, prune_checkpoints, statuses
+from tasks.misrecorded import take_back
 
 if TYPE_CHECKING:
     from prefect import Task
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
 RAN, CACHED, RESTORED, FAILED, STOPPED, NOT_REACHED = "ran", "cached", "restored", "failed", "stopped", "not reached"
 RETRIES, RETRY_DELAY_S = 2, 5.0
+SAVING_S = 3.0  # for the checkpoint of a stage that was interrupted in the middle of a step
 AGAIN = "Again"  # the name of the state of a failure that may pass: the stage is tried once more
 # what DVC says around a stage's own lines and nobody needs to see eight times
 DVC_TALK = re.compile(
@@ -50,7 +53,7 @@ class Setting:
     time_limit_s: float | None = None  # for each stage
     time_limits_s: Mapping[str, float] = field(default_factory=dict)  # for those named, instead
     retries: Mapping[str, int] = field(default_factory=dict)  # of failures that may pass; RETRIES where not named
-    grace_s: float = 40.0  # between asking a stage to end and killing it: it takes 30 s itself to save
+    grace_s: float = field(default_factory=lambda: grace_s() + SAVING_S)  # between asking a stage to end and killing it
     bars: bool = False  # somebody draws progress files; else stages print lines
     stop: threading.Event = field(default_factory=threading.Event)  # set: end everything
 
@@ -105,11 +108,13 @@ def reproduce(stage: str, setting: Setting, log: Callable[[str], None] = print) 
             if holder:
                 return outcome(FAILED, message=f"waited {setting.limit_s(stage):g} s: {holder}")
             end = _run_dvc(stage, setting, log)
-        if end.status == 0:
-            prune_checkpoints(setting.root, stage)
+            receipt = read_receipt(setting.receipt_file(stage))
+            if end.status == 0:
+                if edited := take_back(setting.root, stage, receipt):
+                    return outcome(FAILED, message=edited, kind="user", receipt=receipt)
+                prune_checkpoints(setting.root, stage)
     except ValueError as error:  # a broken dvc.yaml or params.yaml
         return outcome(FAILED, message=str(error), kind="user")
-    receipt = read_receipt(setting.receipt_file(stage))
     if setting.stop.is_set() and end.status != 0:
         return outcome(STOPPED, receipt=receipt)
     if end.status == 0:

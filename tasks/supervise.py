@@ -1,6 +1,6 @@
 """Runs a command and makes sure that nothing of it outlives the flow, however the flow ends.
 
-    python tasks/supervise.py --grace 40 -- dvc --wait-for-lock repro --single-item pretrain
+    python tasks/supervise.py --grace 8 -- dvc --wait-for-lock repro --single-item pretrain
 
 It is started in a session of its own with a pipe as standard input: the lifeline. The flow never writes to it. When it
 closes, because the flow closed it (cancelled, time limit) or because the flow is gone (`kill -9`), everything below is
@@ -24,7 +24,7 @@ import psutil
 CUT = 143  # the exit status when the lifeline closed: 128 + SIGTERM
 PR_SET_CHILD_SUBREAPER = 36
 POLL_S = 0.1  # Popen.wait with a time limit would look eight times as often
-STRAYS_S = 3.0
+STRAYS_S = 1.5
 SHELLS = {"sh", "dash", "bash", "zsh", "ksh", "fish"}
 
 
@@ -38,6 +38,8 @@ def supervise(command: list[str], grace_s: float) -> int:
     threading.Thread(target=_watch, args=(cut,), daemon=True).start()
     while not cut.wait(POLL_S):
         if (status := process.poll()) is not None:
+            if status < 0:  # somebody killed it, and what it was running is not done
+                end_all(process.pid, grace_s)
             return status
     end_all(process.pid, grace_s)
     return CUT
@@ -116,7 +118,7 @@ def _signal(process: psutil.Process, number: signal.Signals) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--grace", type=float, default=40.0, help="seconds between asking to end and killing")
+    parser.add_argument("--grace", type=float, default=8.0, help="seconds between asking to end and killing")
     parser.add_argument("command", nargs="+")
     arguments = parser.parse_args()
     sys.exit(supervise(arguments.command, arguments.grace))

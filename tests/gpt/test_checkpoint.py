@@ -122,6 +122,13 @@ def test_a_fault_between_any_two_file_operations_leaves_the_previous_one_usable(
     assert not failed
 
 
+def test_the_points_at_which_a_kill_can_strike_come_in_order(tmp_path: Path) -> None:
+    passed: list[str] = []
+    save_checkpoint(tmp_path, make(1), passed.append)
+    writes = ["after write"] * 6  # three files of tensors, the history, the state, the digests
+    assert passed == ["before write", *writes, "after flush", "before rename", "after rename"]
+
+
 # a limit on the size of files stands for the full disk: the same write() fails
 FULL = """
 import resource, signal, sys

@@ -189,6 +189,26 @@ def test_killed_anywhere_it_repeats_only_what_no_checkpoint_has(tmp_path: Path, 
     assert found.history == expected.history
 
 
+@pytest.mark.parametrize("step", [1, 4, 5])
+def test_interrupted_in_the_middle_of_a_step_it_keeps_what_was_done_before(tmp_path: Path, step: int) -> None:
+    """A step may be longer than anyone waits: KeyboardInterrupt comes out of it then."""
+    undisturbed, resumed = new_model(), new_model()
+    expected = run(undisturbed)
+
+    def interrupting(model: torch.nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        if taken[-1:] == [step] and model.training:
+            raise KeyboardInterrupt
+        return next_token_loss(model, inputs)
+
+    taken: list[int] = []
+    with pytest.raises(KeyboardInterrupt):
+        run(new_model(), checkpoints=tmp_path, loss=interrupting, on_step=lambda at, row: taken.append(at))
+    found = run(resumed, checkpoints=tmp_path)
+    assert found.resumed_from == step
+    assert bytes_of(resumed) == bytes_of(undisturbed)
+    assert found.history == expected.history
+
+
 def test_a_finished_training_is_not_trained_again(tmp_path: Path) -> None:
     model, again = new_model(), new_model()
     expected = run(model, checkpoints=tmp_path, keep="best")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shutil
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,25 @@ def test_a_file_that_is_too_large_is_the_users_and_named() -> None:
     error = OSError(errno.EFBIG, "File too large", "models/weights")
     assert kind_of(error) == "user"
     assert message_of(error).startswith("no space for a file this large: models/weights ")
+
+
+def test_what_may_not_be_written_is_named() -> None:
+    error = OSError(errno.EROFS, "Read-only file system", "models/weights")
+    assert (kind_of(error), message_of(error)) == ("user", "Read-only file system: models/weights")
+
+
+def test_of_a_folder_that_could_not_be_copied_the_first_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    for name in ("one", "two"):
+        (tmp_path / "folder" / name).write_text(name)
+
+    def full(source: str, place: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", place)
+
+    with pytest.raises(shutil.Error) as raised:
+        shutil.copytree(tmp_path / "folder", tmp_path / "copy", copy_function=full)
+    assert message_of(raised.value).startswith(f"no space left on the disk: {tmp_path}/copy/")
+    assert message_of(shutil.Error("x")) == "x"
 
 
 def test_it_survives_writing_and_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

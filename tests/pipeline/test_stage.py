@@ -16,10 +16,11 @@ from pathlib import Path
 import pytest
 
 from pipeline import journal, ledger, outputs, paths
-from pipeline.files import md5_path
+from pipeline.files import md5_path, remove_tree
 from pipeline.fingerprint import digest, inputs_of, outputs_of
 from pipeline.graph import load_graph
 from pipeline.receipt import Receipt, read_receipt
+from pipeline.signals import GRACE_S, grace_s
 from pipeline.stage import Stage, run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -269,6 +270,7 @@ def test_checkpoints_belong_to_inputs() -> None:
     for text in ("in", "in", "other"):
         Path("input.txt").write_text(text)
         assert run("toy", main) == 0
+        remove_tree(paths.kept("toy"))
     assert places[0] == places[1]
     assert places[0] != places[2]
     assert all(place.parent == paths.home() / "checkpoints" / "toy" for place in places)
@@ -331,6 +333,36 @@ def test_a_stage_that_is_stopped(number: int, status: int, polite: bool) -> None
     assert [e["status"] for e in of_type(receipt().key, "end")] == ["KILLED"]
     assert files() == sorted([*BEFORE, "ready"])
     assert polite == bool(list(paths.checkpoints("toy").glob("*/step-1")))
+
+
+LONG_STEP = """
+import sys, time
+from pathlib import Path
+from pipeline.stage import run
+
+def main(stage):
+    stage.stopping()
+    Path("ready").write_text("in a step of ten minutes")
+    time.sleep(600)
+
+sys.exit(run("toy", main))
+"""
+
+
+def test_a_step_longer_than_the_grace_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asks gets time for the step, but not for ever; who sets nonsense gets the usual time."""
+    for named, seconds in (("0.2", 0.2), ("x", GRACE_S), ("-1", GRACE_S), ("nan", GRACE_S)):
+        monkeypatch.setenv("SCRIPTORIUM_GRACE_S", named)
+        assert grace_s() == seconds
+    monkeypatch.setenv("SCRIPTORIUM_GRACE_S", "0.2")
+    Path("toy.py").write_text(LONG_STEP)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen([sys.executable, "toy.py"], stderr=subprocess.PIPE, text=True, env=environment)
+    wait_for(Path("ready"))
+    process.terminate()
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (143, "toy: stopped\n")
+    assert [e["status"] for e in of_type(receipt().key, "end")] == ["KILLED"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent ended")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 
+from pipeline.earlier import cached_file
+from pipeline.files import md5_file, md5_path
 from serving.commands import Command, parse, split_input
 from serving.session import Session, Settings, printable, share, visible
 from serving.shelf import MissingModel, Shelf
@@ -104,3 +107,39 @@ def test_what_is_missing_is_said_and_the_rest_works(workspace: Path, tmp_path: P
         said(Session(shelf), "What?")
     assert [shelf.missing(part) for part in ("writer", "classifier", "lora")] == ["", "", ""]
     assert shelf.lora.labels == shelf.classifier.labels == LABELS
+
+
+def test_while_a_model_is_made_again_the_version_before_answers(
+    workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """DVC removes a stage's outputs before it runs it: its cache still has them."""
+    repo = tmp_path / "repo"
+    shutil.copytree(workspace, repo)
+    monkeypatch.setenv("SCRIPTORIUM_HOME", str(tmp_path / "home"))
+    answered = said(Session(Shelf(repo)), "What is the plural of cat?")
+    outputs = ["models/assistant", "data/tokenizer"]
+    lines = ["stages:", "  instruct:", "    cmd: make", "    outs:"]
+    for output in outputs:
+        md5 = md5_path(repo / output)
+        lines += [f"    - path: {output}", f"      md5: {md5}"]
+        keep_in_cache(repo, repo / output)
+        shutil.rmtree(repo / output)
+    shelf = Shelf(repo)
+    assert shelf.missing("assistant") == "models/assistant/pretrained is missing: `make run` makes it"
+    (repo / "dvc.lock").write_text("\n".join(lines) + "\n")
+    assert said(Session(Shelf(repo)), "What is the plural of cat?") == answered
+    assert "models/assistant: answering with the version before, from DVC's cache" in capsys.readouterr().err
+    assert not any((repo / output).exists() for output in outputs)
+
+
+def keep_in_cache(repo: Path, folder: Path) -> None:
+    """The folder's files and their list, where DVC's cache has them."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    rows = [{"md5": md5_file(file), "relpath": file.relative_to(folder).as_posix()} for file in files]
+    for file, row in zip(files, rows, strict=True):
+        place = cached_file(repo / ".dvc" / "cache", row["md5"])
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, place)
+    place = cached_file(repo / ".dvc" / "cache", md5_path(folder))
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text(json.dumps(sorted(rows, key=lambda row: row["relpath"]), sort_keys=True))

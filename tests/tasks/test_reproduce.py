@@ -11,7 +11,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from pipeline.fingerprint import digest, inputs_of
 from pipeline.graph import load_graph
+from tasks.dvc_repo import lock_entries, statuses
 from tasks.reproduce import Outcome, Setting, not_reached, reproduce
 from tests.tasks.tiny_repo import set_number
 
@@ -59,6 +61,35 @@ def test_a_receipt_speaks_for_its_stage(done: Path, setting: Setting) -> None:
     result = reproduce("left", setting, print)
     assert (result.what, result.kind, result.message) == ("failed", "transient", "the host is down")
     assert result.receipt is not None and result.receipt.seconds == 1.5
+
+
+EDITED_AT_THE_LAST_MOMENT = """
+import json, os, pathlib
+pathlib.Path("left.txt").write_text("made from 1")
+receipt = {"stage": "left", "status": "executed", "key": "left-" + os.environ["INPUTS"][:16] + "-00000000"}
+pathlib.Path(os.environ["SCRIPTORIUM_RECEIPT"]).write_text(json.dumps(receipt))
+params = pathlib.Path("params.yaml")
+params.write_text(params.read_text().replace("left: {number: 1}", "left: {number: 2}"))
+"""
+
+
+def test_a_result_is_never_recorded_under_inputs_that_were_edited_behind_the_stage(
+    done: Path, setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After its last look, before DVC's record."""
+    replace_work(done, EDITED_AT_THE_LAST_MOMENT)
+    (done / "params.yaml").write_text("{root: {number: 1}, left: {number: 1}, right: {number: 1}, join: {number: 1}}")
+    monkeypatch.setenv("INPUTS", digest(inputs_of(load_graph(done)["left"], done)))
+    result = reproduce("left", setting, print)
+    assert (result.what, result.kind) == ("failed", "user")
+    assert result.message.startswith("an input changed while DVC recorded the result")
+    assert "left" not in lock_entries(done)
+    (status,) = statuses(done, ["left"]).values()
+    assert status.reasons == ("never ran",) and not status.restorable
+    set_number(done, "left", 1)
+    replace_work(done, EDITED_AT_THE_LAST_MOMENT.replace("params.write_text", "str"))
+    monkeypatch.setenv("INPUTS", digest(inputs_of(load_graph(done)["left"], done)))
+    assert reproduce("left", setting, print).what == "ran"
 
 
 def test_an_old_receipt_is_not_taken_for_a_new_one(done: Path, setting: Setting) -> None:

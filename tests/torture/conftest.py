@@ -1,0 +1,36 @@
+"""The long tests, which `make torture` runs and `make test` leaves out, and the figures that they end with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.torture.lives import reference
+
+_figures: dict[str, str] = {}
+
+
+@pytest.fixture(scope="session")
+def figures() -> Callable[[str, object], None]:
+    """`figures("parameter leaves covered", "151 of 151")`: one line at the end of the run."""
+
+    def note(name: str, value: object) -> None:
+        _figures[name] = str(value)
+
+    return note
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny workspace after a run of everything that nothing disturbed; to be copied (`lives.copy_of`)."""
+    return reference(tmp_path_factory.mktemp("undisturbed"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if not _figures:
+        return
+    terminalreporter.section("torture")
+    for name, value in _figures.items():
+        terminalreporter.line(f"{name}: {value}")
