@@ -77,7 +77,7 @@ def all_lines_are_json(name: str, data: bytes) -> bool:
 
 def is_yaml(name: str, data: bytes) -> bool:
     try:
-        return data.count(b"*a") < 30 and isinstance(YAML(typ="safe").load(BytesIO(data)), dict)
+        return data.count(b"*a") < 30 and isinstance(YAML(typ="safe", pure=True).load(BytesIO(data)), dict)
     except Exception:  # the library's many ways of saying no
         return False
 

@@ -22,6 +22,7 @@ import resource
 import signal
 import sys
 import tempfile
+import warnings
 from collections import Counter
 from pathlib import Path
 from types import FrameType
@@ -110,6 +111,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--only", type=int, help="look at this mutant alone")
     options = parser.parse_args(arguments)
+    warnings.simplefilter("ignore")
     signal.signal(signal.SIGVTALRM, hang)
     with tempfile.TemporaryDirectory() as scratch:
         campaign = Campaign(KINDS[options.kind], options.seed, Path(scratch))

@@ -168,11 +168,11 @@ def json_lines(data: bytes, r: random.Random) -> bytes:
 
 def yaml_tree(data: bytes, r: random.Random) -> bytes:
     try:
-        tree = YAML(typ="safe").load(data)
+        tree = YAML(typ="safe", pure=True).load(data)
         for _ in range(r.choice([1, 1, 1, 3])):
             tree = change_tree(tree, r)
         out = io.BytesIO()
-        YAML(typ="safe").dump(tree, out)
+        YAML(typ="safe", pure=True).dump(tree, out)
         return out.getvalue()
     except Exception:  # what the library says of a damaged parent is no matter here
         return line(data, r)
