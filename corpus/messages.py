@@ -56,7 +56,9 @@ def _as_pandas_does(path: Path, labels: Sequence[str] | None) -> pd.DataFrame:
     strange = blank if labels is None else blank | ~table["label"].isin(labels)
     if table.empty or strange.any():
         what = f"row {int(strange.argmax()) + 1} has another label, or no text" if len(table) else "there are no rows"
-        raise ValueError(f"{path}: read the book's way, where quotes join lines, {what}; book_compatible: false takes it")
+        raise ValueError(
+            f"{path}: read the book's way, where quotes join lines, {what}; book_compatible: false takes it"
+        )
     return table
 
 

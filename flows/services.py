@@ -86,7 +86,7 @@ def _prefect_command(port: int) -> list[str]:
 
 
 def _mlflow_command(port: int) -> list[str]:
-    data = ["--backend-store-uri", store.tracking_uri(), "--default-artifact-root", paths.mlartifacts().as_uri()]
+    data = ["--default-artifact-root", paths.mlartifacts().as_uri()]  # MLFLOW_BACKEND_STORE_URI, see _launch
     return [sys.executable, "-m", "mlflow", "server", *data, "--host", HOST, "--port", str(port), "--workers", "1"]
 
 
@@ -188,6 +188,8 @@ def _launch(service: Service, port: int) -> Running:
     with service.log.open("wb") as log:
         process = subprocess.Popen(
             service.command(port),
+            # a database's address may have a password, and every user of a machine can read command lines
+            env={**os.environ, "MLFLOW_BACKEND_STORE_URI": store.tracking_uri()},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

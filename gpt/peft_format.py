@@ -126,13 +126,19 @@ def check_config(config: Mapping[str, Any], path: Path) -> None:
     for key in ("rank_pattern", "alpha_pattern"):
         exceptions = config.get(key) or {}
         if not isinstance(exceptions, dict) or not all(PLAIN_PATTERN.fullmatch(name) for name in exceptions):
-            raise ValueError(f"{path}: {key} is {reprlib.repr(exceptions)}, it must map names of modules (c_attn, h.0.mlp.c_fc) to numbers")
+            raise ValueError(
+                f"{path}: {key} is {reprlib.repr(exceptions)}, it must map names of modules (c_attn, h.0.mlp.c_fc) to numbers"
+            )
     sizes = [config.get("r"), *(config.get("rank_pattern") or {}).values()]
     alphas = [config.get("lora_alpha"), *(config.get("alpha_pattern") or {}).values()]
     if not all(isinstance(size, int) and not isinstance(size, bool) and size > 0 for size in sizes):
-        raise ValueError(f"{path}: r and rank_pattern are {reprlib.repr(sizes)}, they must be whole numbers of at least 1")
+        raise ValueError(
+            f"{path}: r and rank_pattern are {reprlib.repr(sizes)}, they must be whole numbers of at least 1"
+        )
     if not all(is_number(alpha) and abs(alpha) <= LARGEST_ALPHA for alpha in alphas):
-        raise ValueError(f"{path}: lora_alpha and alpha_pattern are {reprlib.repr(alphas)}, they must be numbers up to {LARGEST_ALPHA:g}")
+        raise ValueError(
+            f"{path}: lora_alpha and alpha_pattern are {reprlib.repr(alphas)}, they must be numbers up to {LARGEST_ALPHA:g}"
+        )
     dropout = config.get("lora_dropout", 0.0)
     if not (is_number(dropout) and 0 <= dropout < 1):
         raise ValueError(f"{path}: lora_dropout is {reprlib.repr(dropout)}, it must be a number from 0 to below 1")

@@ -24,6 +24,7 @@ from typing import Any
 
 from pipeline import paths
 from pipeline.files import write_json
+from pipeline.secrets import scrubbed
 
 FINISHED, FAILED, KILLED = "FINISHED", "FAILED", "KILLED"
 LINK_FROM_BYTES = 1 << 20
@@ -133,6 +134,7 @@ class Journal:
 
     def write(self, type: str, **fields: Any) -> None:
         """Append one event, handed to the operating system at once: what a killed process wrote is kept."""
+        fields = fields if type == "metrics" else scrubbed(fields)  # what the journal has, MLflow gets
         event = {"type": type, "time": round(time.time() * 1000)} | fields
         self._file.write(json.dumps(event, sort_keys=True, ensure_ascii=False, allow_nan=False).encode() + b"\n")
         self._file.flush()

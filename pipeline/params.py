@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from ruamel.yaml import YAML
 
 from pipeline.schema import Params
+from pipeline.secrets import without_secrets
 
 PARAMS_FILE = Path("params.yaml")
 MOST_VALUES, DEEPEST = 100_000, 50
@@ -83,17 +84,23 @@ def problems(error: ValidationError) -> list[str]:
     """One sentence a problem: where, what is there, what is allowed."""
     found = []
     for item in error.errors():
-        place = ".".join(str(part) for part in item["loc"])
-        text = item["msg"].removeprefix("Value error, ")
+        place = ".".join(str(part)[:100] for part in item["loc"])
+        text = without_secrets(item["msg"].removeprefix("Value error, "))
         if item["type"] == "extra_forbidden":
             text = "is not a known parameter"
         elif item["type"] == "missing":
             text = "is missing"
         elif item["type"] != "value_error":
-            text = f"is {item['input']!r}: {text[0].lower()}{text[1:]}"
+            text = f"is {shortened(item['input'])}: {text[0].lower()}{text[1:]}"
         link = "." if item["type"] == "value_error" and place else " "  # our own rules begin with the leaf's name
         found += [f"{place}{link}{line}".strip() for line in text.splitlines()]
     return found
+
+
+def shortened(value: Any) -> str:
+    """A value as an error shows it: a line at most, and no password."""
+    text = without_secrets(repr(value))
+    return text if len(text) <= 200 else f"{text[:199]}…"
 
 
 def plain(tree: Any) -> Any:

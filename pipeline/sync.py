@@ -21,6 +21,7 @@ from pipeline.children import Children
 from pipeline.journal import Sent
 from pipeline.locks import hold
 from pipeline.replay import Replay
+from pipeline.secrets import without_secrets
 from pipeline.store import Store, store, tracking_uri
 
 EVERY_S = 5.0
@@ -49,7 +50,9 @@ def attempt(key: str, lock_wait_s: float = 60.0) -> bool:
     try:
         send(key, lock_wait_s)
     except Exception as error:
-        print(f"{time.strftime('%F %T')} {key}: {type(error).__name__}: {str(error)[:500]}", flush=True)
+        print(
+            f"{time.strftime('%F %T')} {key}: {type(error).__name__}: {without_secrets(str(error))[:500]}", flush=True
+        )
         return False
     return True
 
@@ -171,7 +174,7 @@ def main(arguments: list[str]) -> int:
         return 0
     keys = arguments or journal.unsent()
     sent = sum(attempt(key) for key in keys)
-    print(f"{sent} of {len(keys)} journals sent to {tracking_uri()}")
+    print(f"{sent} of {len(keys)} journals sent to {without_secrets(tracking_uri())}")
     return 0 if sent == len(keys) else 1
 
 

@@ -23,6 +23,7 @@ from typing import Any
 
 from pipeline import children, ledger, paths, sync
 from pipeline.journal import FINISHED, Journal
+from pipeline.secrets import without_secrets
 from pipeline.store import QUIET, store, tracking_uri
 
 LIBRARIES = ("torch", "numpy", "safetensors", "tiktoken", "tokenizers", "pandas", "scikit-learn", "dvc", "mlflow")
@@ -134,7 +135,9 @@ def _search(tags: dict[str, str]) -> str | None:
         return store(uri).find(tags)
     except Exception as error:  # whatever it is: a record that cannot be read stops nothing
         _down_until = time.monotonic() + sync.REST_S
-        print(f"MLflow at {uri} does not answer ({type(error).__name__}): links to earlier runs are left out")
+        print(
+            f"MLflow at {without_secrets(uri)} does not answer ({type(error).__name__}): links to earlier runs are left out"
+        )
         return None
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from pipeline.files import md5_path
 from pipeline.fingerprint import digest, locked_inputs, locked_outputs
 from pipeline.graph import load_graph, select
 from pipeline.schema import Params
+from pipeline.secrets import without_secrets
 from pipeline.store import QUIET, Store, store, tracking_uri
 from tasks.dvc_repo import lock_entries, statuses
 from tasks.lineage import lineage_of
@@ -110,7 +110,7 @@ def told() -> Iterator[None]:
 
 def where() -> str:
     """The tracking server's address for people: without a password."""
-    return re.sub(r"//[^@/]*@", "//", tracking_uri())
+    return without_secrets(tracking_uri())
 
 
 def current(root: Path, name: str, params: Params) -> Current:

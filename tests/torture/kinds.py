@@ -236,7 +236,9 @@ def read_lock_file(folder: Path) -> None:
 
 
 def config() -> GPTConfig:
-    return GPTConfig(vocab_size=97, context_length=24, emb_dim=64, n_heads=1, n_layers=2, qkv_bias=True, tie_embeddings=True)
+    return GPTConfig(
+        vocab_size=97, context_length=24, emb_dim=64, n_heads=1, n_layers=2, qkv_bias=True, tie_embeddings=True
+    )
 
 
 @cache

@@ -23,9 +23,37 @@ SUFFIXES = {
 }
 NUMBERS = [0, -1, 1, 2, 3, 255, 256, 257, 2**31, 2**32, 2**63, 2**64, 10**30, 10**400, 0.5, -0.0, 1e-9, 1e300, 5e-324]
 ODD_FLOATS = [float("nan"), float("inf"), float("-inf")]
-STRINGS = ["", " ", "\0", "é", "\ufeff", "\u2028", "a" * 5000, "../../etc/passwd", "/etc/passwd", "true", "null", "1e5", "🙂"]
+STRINGS = [
+    "",
+    " ",
+    "\0",
+    "é",
+    "\ufeff",
+    "\u2028",
+    "a" * 5000,
+    "../../etc/passwd",
+    "/etc/passwd",
+    "true",
+    "null",
+    "1e5",
+    "🙂",
+]
 REPEATING = ["(a+)+$", "(([a-z._0-9])+)+x", "[", "(.*)*y", "c_attn", "\\"]
-VALUES: list[Any] = [None, True, False, [], {}, [[]], [1, 2], [None], {"a": 1}, *NUMBERS, *ODD_FLOATS, *STRINGS, *REPEATING]
+VALUES: list[Any] = [
+    None,
+    True,
+    False,
+    [],
+    {},
+    [[]],
+    [1, 2],
+    [None],
+    {"a": 1},
+    *NUMBERS,
+    *ODD_FLOATS,
+    *STRINGS,
+    *REPEATING,
+]
 PIECES = [
     b"\0", b"\xff", b"\xed\xa0\x80", b"\xf0\x9f\x99\x82", b"\xef\xbb\xbf", b"\r", b"\r\n", b"\n", b"\n\n", b"\t", b"\t\t",
     b'"', b"'", b" ", b"<|endoftext|>", b"\xc2\x85", b"\xe2\x80\xa8", b"\x1a", b"\xc2\xa0", b"{", b"}", b"[", b"]", b":", b"#",
@@ -108,7 +136,9 @@ def word(data: bytes, r: random.Random) -> bytes:
     lines = data.split(b"\n")
     at = r.randrange(len(lines))
     words = lines[at].split(b" " if r.random() < 0.7 else b"\t")
-    new = r.choice([b"", b"-1", b"0", b"99999999999999999999", b"1_0", b"+1", "١".encode(), b"AA==", b"=", r.choice(PIECES)])
+    new = r.choice(
+        [b"", b"-1", b"0", b"99999999999999999999", b"1_0", b"+1", "١".encode(), b"AA==", b"=", r.choice(PIECES)]
+    )
     words[r.randrange(len(words))] = new
     lines[at] = b" ".join(words)
     return b"\n".join(lines)
@@ -135,7 +165,9 @@ def change_tree(tree: Any, r: random.Random) -> Any:
         del node[key]
     elif what < 0.75:
         other, other_key = r.choice(places)
-        node[key] = copy.deepcopy(other.get(other_key) if isinstance(other, dict) else other[other_key % len(other)] if other else None)
+        node[key] = copy.deepcopy(
+            other.get(other_key) if isinstance(other, dict) else other[other_key % len(other)] if other else None
+        )
     elif what < 0.85 and isinstance(node, dict):
         node[r.choice([*STRINGS, *REPEATING, "0", "1", str(key) + "x"])] = node[key]
     elif what < 0.92:
@@ -214,13 +246,19 @@ def tensor(tree: dict[str, Any], name: str, body: bytes, r: random.Random) -> by
         return body
     what = r.randrange(8)
     if what == 0:
-        facts["dtype"] = r.choice(["F32", "F16", "BF16", "I32", "U32", "F64", "I8", "BOOL", "F8_E4M3", "C64", "F4", "x", None, 1])
+        facts["dtype"] = r.choice(
+            ["F32", "F16", "BF16", "I32", "U32", "F64", "I8", "BOOL", "F8_E4M3", "C64", "F4", "x", None, 1]
+        )
     elif what == 1 and isinstance(facts.get("shape"), list):
         r.shuffle(facts["shape"])
     elif what == 2 and isinstance(facts.get("shape"), list):
-        facts["shape"] = r.choice([[], [1, *facts["shape"]], [0], [2**40, 0], [2**63, 2], [-1], [2**32, 2**32], ["1"], [1.5]])
+        facts["shape"] = r.choice(
+            [[], [1, *facts["shape"]], [0], [2**40, 0], [2**63, 2], [-1], [2**32, 2**32], ["1"], [1.5]]
+        )
     elif what == 3:
-        tree[r.choice(["x", "", "transformer.h.", "transformer.h.99.ln_1.weight", name + "x", "lm_head.weight"])] = tree.pop(name)
+        tree[r.choice(["x", "", "transformer.h.", "transformer.h.99.ln_1.weight", name + "x", "lm_head.weight"])] = (
+            tree.pop(name)
+        )
     elif what == 4:
         facts["data_offsets"] = r.choice([[0, 0], [0, 2**40], [-1, 4], [4, 0], [0], None, [0, len(body)]])
     elif what == 5:  # no numbers at all
