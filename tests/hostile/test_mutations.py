@@ -85,7 +85,7 @@ def test_a_label_of_any_length_is_a_short_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("ham\ta\nspam\tb\tc\td\n", "can't be read"), ("\"ham\tx\n", "can't be read"), ("ham\t\"\"\nspam\tb\n", "row 1")],
+    [("ham\ta\nspam\tb\tc\td\n", "can't be read"), ('"ham\tx\n', "can't be read"), ('ham\t""\nspam\tb\n', "row 1")],
 )
 def test_the_books_way_of_reading_fails_with_the_files_name(text: str, words: str, tmp_path: Path) -> None:
     (tmp_path / "a.tsv").write_text(text)
