@@ -19,6 +19,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from functools import partial
 from pathlib import Path
 from typing import IO, TypeVar, cast
 from urllib.parse import urljoin, urlsplit
@@ -174,7 +175,7 @@ def open_http(address: str, headers: Mapping[str, str], timeout_s: float) -> Ite
 
     with requests.Session() as session:
         for _ in range(MAX_REDIRECTS + 1):
-            with within(LIMIT * timeout_s, lambda: get(session, here), late) as response:
+            with within(LIMIT * timeout_s, partial(get, session, here), late) as response:
                 target = session.get_redirect_target(response)
                 if target is None:
                     yield response

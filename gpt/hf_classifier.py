@@ -86,7 +86,7 @@ def read_labels(id2label: object, path: Path) -> list[str]:
         if words and len(labels) >= 2 and len(set(labels)) == len(labels):
             return labels
     raise ValueError(
-        f"{path}: id2label is {reprlib.repr(id2label)}, it must name the labels 0, 1, … in words: two at least, each once"
+        f"{path}: id2label is {reprlib.repr(id2label)}, it must name the labels 0, 1, … in words, each once"
     )
 
 

@@ -127,7 +127,7 @@ def check_config(config: Mapping[str, Any], path: Path) -> None:
         exceptions = config.get(key) or {}
         if not isinstance(exceptions, dict) or not all(PLAIN_PATTERN.fullmatch(name) for name in exceptions):
             raise ValueError(
-                f"{path}: {key} is {reprlib.repr(exceptions)}, it must map names of modules (c_attn, h.0.mlp.c_fc) to numbers"
+                f"{path}: {key} is {reprlib.repr(exceptions)}, it must map modules' names (c_attn) to numbers"
             )
     sizes = [config.get("r"), *(config.get("rank_pattern") or {}).values()]
     alphas = [config.get("lora_alpha"), *(config.get("alpha_pattern") or {}).values()]
@@ -137,7 +137,8 @@ def check_config(config: Mapping[str, Any], path: Path) -> None:
         )
     if not all(is_number(alpha) and abs(alpha) <= LARGEST_ALPHA for alpha in alphas):
         raise ValueError(
-            f"{path}: lora_alpha and alpha_pattern are {reprlib.repr(alphas)}, they must be numbers up to {LARGEST_ALPHA:g}"
+            f"{path}: lora_alpha and alpha_pattern are {reprlib.repr(alphas)}, "
+            f"they must be numbers up to {LARGEST_ALPHA:g}"
         )
     dropout = config.get("lora_dropout", 0.0)
     if not (is_number(dropout) and 0 <= dropout < 1):

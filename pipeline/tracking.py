@@ -136,7 +136,8 @@ def _search(tags: dict[str, str]) -> str | None:
     except Exception as error:  # whatever it is: a record that cannot be read stops nothing
         _down_until = time.monotonic() + sync.REST_S
         print(
-            f"MLflow at {without_secrets(uri)} does not answer ({type(error).__name__}): links to earlier runs are left out"
+            f"MLflow at {without_secrets(uri)} does not answer ({type(error).__name__}): "
+            "links to earlier runs are left out"
         )
         return None
 

@@ -13,7 +13,8 @@ ROOT = Path(__file__).resolve().parents[2]
 MODULES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal", "yaml"}
 CALLS = {
     "os.system", "os.popen", "os.execl", "os.spawnl", "os.spawnv", "subprocess.getoutput", "subprocess.getstatusoutput",
-    "torch.load", "torch.save", "torch.jit.load", "torch.package.PackageImporter", "pandas.read_pickle", "pd.read_pickle",
+    "torch.load", "torch.save", "torch.jit.load", "torch.package.PackageImporter",
+    "pandas.read_pickle", "pd.read_pickle",
     "pickle.load", "pickle.loads", "yaml.load", "eval",
 }  # fmt: skip
 METHODS = {"to_pickle", "read_pickle", "create_subprocess_shell"}

@@ -296,6 +296,8 @@ def read_adapter(folder: Path) -> None:
 
 
 ADAPTER = ("adapter_config.json", "adapter_model.safetensors", "labels.json")
+JSON_LINES = ("lines", "jsonl")
+ENCODING = ("ranks.tiktoken", "encoding.json")
 MODEL = ("config.json", "model.safetensors")
 KINDS = {
     kind.name: kind
@@ -304,9 +306,9 @@ KINDS = {
         Kind("text-lines", ("tales.jsonl",), ("lines", "jsonl"), make_lines, read_text, all_lines_are_json),
         Kind("messages", ("table.tsv",), ("lines",), make_messages, read_table, is_utf8),
         Kind("instructions", ("tasks.json",), ("json",), make_instructions, read_tasks, is_json(list)),
-        Kind("instruction-lines", ("tasks.jsonl",), ("lines", "jsonl"), make_instruction_lines, read_tasks, all_lines_are_json),
+        Kind("instruction-lines", ("tasks.jsonl",), JSON_LINES, make_instruction_lines, read_tasks, all_lines_are_json),
         Kind("vocabulary", ("vocab.bpe", "encoder.json"), ("lines", "json"), make_vocabulary, read_vocabulary, by_name),
-        Kind("encoding", ("ranks.tiktoken", "encoding.json"), ("lines", "json"), make_encoding_folder, read_encoding_folder, by_name),
+        Kind("encoding", ENCODING, ("lines", "json"), make_encoding_folder, read_encoding_folder, by_name),
         Kind("parameters", ("params.yaml",), ("lines", "yaml"), make_params, read_params, is_yaml),
         Kind("sources-lock", ("sources.lock.json",), ("json",), make_lock, read_lock_file, is_json(dict)),
         Kind("model", MODEL, ("json", "safetensors"), make_model, read_model, by_name),

@@ -2,12 +2,12 @@
 
     python -m tests.torture.mutating KIND COUNT [--seed 7] [--only NUMBER]      prints {"tried", "past", …} as JSON
 
-Each file is made whole once, then damaged in COUNT ways: its bytes (flips, cuts, lies about lengths) or, where it has a
-structure, its tree (values of other types, numbers without measure, deep nesting, keys that come twice). The first check
-of a kind is what its format asks (UTF-8, JSON, YAML, a header that parses). Mutants that pass it are counted, and are the
-likelier parents of the next ones; ways of mutating that lead past it are taken the more often. A mutant must give a right
-result (the kind says what that is) or a ValueError that names the file. Anything else ends the process with status 1
-and the mutant's number, which `--only` repeats.
+Each file is made whole once, then damaged in COUNT ways: its bytes (flips, cuts, lies about lengths) or, where it has
+a structure, its tree (values of other types, numbers without measure, deep nesting, keys that come twice). The first
+check of a kind is what its format asks (UTF-8, JSON, YAML, a header that parses). Mutants that pass it are counted, and
+are the parents of some of the next; ways of mutating that lead past it are taken the more often. A mutant must give a
+right result (the kind says what that is) or a ValueError that names the file. Anything else ends the process with
+status 1 and the mutant's number, which `--only` repeats.
 
 The process may not take more than `ROOM` bytes of address space beyond what it has when everything is loaded, and a
 mutant not more than `PATIENCE_S` processor seconds.
@@ -54,7 +54,7 @@ class Campaign:
         self.counts: Counter[str] = Counter()
 
     def step(self, look: bool = True) -> None:
-        """One mutant; `look`: whether it is also given to the code (all are drawn, so that numbers stay what they are)."""
+        """One mutant; `look`: whether the code sees it, too (all are drawn, so that numbers stay what they are)."""
         name = self.random.choice(self.kind.files)
         mutators = [mutator for mutator in self.mutators if mutator.fits(name)]
         weights = [(self.led_past[m.name] + 1) / (self.tried[m.name] + 2) for m in mutators]

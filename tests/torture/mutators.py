@@ -55,9 +55,11 @@ VALUES: list[Any] = [
     *REPEATING,
 ]
 PIECES = [
-    b"\0", b"\xff", b"\xed\xa0\x80", b"\xf0\x9f\x99\x82", b"\xef\xbb\xbf", b"\r", b"\r\n", b"\n", b"\n\n", b"\t", b"\t\t",
-    b'"', b"'", b" ", b"<|endoftext|>", b"\xc2\x85", b"\xe2\x80\xa8", b"\x1a", b"\xc2\xa0", b"{", b"}", b"[", b"]", b":", b"#",
-    b"&a ", b"*a", b"!!python/object/apply:os.system ", b"---\n", b"...\n", b"%YAML 1.1\n", b"? ", b"| ", b"> ", b"<<: ",
+    b"\0", b"\xff", b"\xed\xa0\x80", b"\xf0\x9f\x99\x82", b"\xef\xbb\xbf", b"\r", b"\r\n", b"\n", b"\n\n", b"\t",
+    b'"', b"'", b" ", b"<|endoftext|>", b"\xc2\x85", b"\xe2\x80\xa8", b"\x1a", b"\xc2\xa0", b"{", b"}", b"[", b"]", b":",
+    b"#", b"\t\t",
+    b"&a ", b"*a", b"!!python/object/apply:os.system ", b"---\n", b"...\n", b"%YAML 1.1\n", b"? ", b"| ", b"> ",
+    b"<<: ",
     b'\\ud800', b"NaN", b"1e999", b"-", b"\x7f", b"\x1b[2J",
 ]  # fmt: skip
 
@@ -263,7 +265,7 @@ def tensor(tree: dict[str, Any], name: str, body: bytes, r: random.Random) -> by
         facts["data_offsets"] = r.choice([[0, 0], [0, 2**40], [-1, 4], [4, 0], [0], None, [0, len(body)]])
     elif what == 5:  # no numbers at all
         tree["transformer.wpe.weight" if r.random() < 0.5 else name] = {
-            "dtype": "F32", "shape": r.choice([[0, 64], [0, 0], [2**50, 0], [64, 0]]), "data_offsets": [len(body), len(body)]
+            "dtype": "F32", "shape": r.choice([[0, 64], [0, 0], [2**50, 0], [64, 0]]), "data_offsets": [len(body)] * 2
         }  # fmt: skip
     elif what == 6:
         tree["__metadata__"] = r.choice([{}, {"format": "pt"}, {"a": 1}, None, [], {"a": "b" * 10_000}])
