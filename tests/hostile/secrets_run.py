@@ -23,7 +23,6 @@ def workspace(folder: Path, web: str) -> Path:
     """Its text lies behind a password, at an address that answers 404."""
     text = [{"name": "text.txt", "url": f"{web}/nowhere.txt", "sha256": "0" * 64, "member": None}]
     root = make_workspace(folder, {**CHANGES, "download.text": text, "download.attempts": 1})
-    subprocess.run(["dvc", "config", "--local", "core.analytics", "false"], cwd=root, check=False, capture_output=True)
     netrc = folder / "netrc"
     netrc.write_text(f"machine 127.0.0.1 login reader password {SECRETS['netrc']}\n")
     netrc.chmod(0o600)

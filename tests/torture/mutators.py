@@ -56,8 +56,8 @@ VALUES: list[Any] = [
 ]
 PIECES = [
     b"\0", b"\xff", b"\xed\xa0\x80", b"\xf0\x9f\x99\x82", b"\xef\xbb\xbf", b"\r", b"\r\n", b"\n", b"\n\n", b"\t",
-    b'"', b"'", b" ", b"<|endoftext|>", b"\xc2\x85", b"\xe2\x80\xa8", b"\x1a", b"\xc2\xa0", b"{", b"}", b"[", b"]", b":",
-    b"#", b"\t\t",
+    b'"', b"'", b" ", b"<|endoftext|>", b"\xc2\x85", b"\xe2\x80\xa8", b"\x1a", b"\xc2\xa0", b"{", b"}", b"[", b"]",
+    b":", b"#", b"\t\t",
     b"&a ", b"*a", b"!!python/object/apply:os.system ", b"---\n", b"...\n", b"%YAML 1.1\n", b"? ", b"| ", b"> ",
     b"<<: ",
     b'\\ud800', b"NaN", b"1e999", b"-", b"\x7f", b"\x1b[2J",
