@@ -29,7 +29,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help run refresh flows worker sweep compare chat app plan shared push pull promote rollback lineage serve bench-serve preset test torture test-services \
-	lint ui stop sync doctor gc clean
+	lint audit ui stop sync doctor gc clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 15
@@ -131,6 +131,16 @@ test-services: $(SERVICES_READY)  ## shared services, against a real PostgreSQL 
 
 lint: $(TEST_READY)  ## ruff and mypy
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+audit: $(READY) .venv/audit/.ready  ## known advisories of the pinned packages; what SECURITY.md explains is passed over (needs the network)
+	@for lock in requirements.lock requirements-app.lock requirements-test.lock; do \
+		echo "$$lock" && .venv/audit/bin/pip-audit --strict --no-deps --disable-pip -r $$lock \
+			$$(grep -oE '^\| *(PYSEC|CVE|GHSA)-[A-Za-z0-9-]+' SECURITY.md | sed 's/^| */--ignore-vuln /') || exit 1; \
+	done
+
+.venv/audit/.ready: requirements-audit.lock $(READY)
+	@$(BIN)/python -m venv .venv/audit && .venv/audit/bin/pip install -q --no-deps -r requirements-audit.lock
+	@touch $@
 
 ui: $(READY)  ## MLflow's and Prefect's pages on 127.0.0.1
 	@$(BIN)/python -m flows.services ui

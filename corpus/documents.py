@@ -8,6 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import reprlib
+import sys
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -142,6 +144,6 @@ def _json_lines(path: Path) -> Iterator[tuple[str, float | None]]:
         if not is_encodable(text):
             raise ValueError(f'{path}:{number}: "text" has half of a surrogate pair (\\ud800 … \\udfff), no character')
         nats = entry.get("nats")
-        if nats is not None and not (isinstance(nats, int | float) and 0 <= nats < float("inf")):
-            raise ValueError(f'{path}:{number}: "nats" is {nats!r}; it must be a number from 0 on')
+        if nats is not None and not (type(nats) in (int, float) and 0 <= nats <= sys.float_info.max):
+            raise ValueError(f'{path}:{number}: "nats" is {reprlib.repr(nats)}; it must be a number from 0 on')
         yield text, None if nats is None else float(nats)

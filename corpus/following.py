@@ -11,17 +11,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from typing import Any
 
 import fsspec
 from filelock import FileLock
 
 from corpus.archive import check_member_name, extract_member
+from corpus.deadline import within
 from corpus.sources import digest_of
 from corpus.transfer import (
     PartialFile,
@@ -109,27 +108,18 @@ def _same(seen: Facts, now: Facts) -> str | None:
 
 def _file_facts(url: str, timeout_s: float) -> Facts:
     """What the file system says of the file, in the words of `http_facts`. No fsspec call takes a time limit."""
-    answers: SimpleQueue[dict[str, Any] | Exception] = SimpleQueue()
 
-    def look() -> None:
+    def look() -> dict[str, Any]:
         try:
             if scheme(url) == "file":
                 facts = local_path(url).stat()
-                answers.put({"size": facts.st_size, "mtime": f"{facts.st_mtime_ns}-{facts.st_ctime_ns}-{facts.st_ino}"})
-            else:
-                system, path = fsspec.core.url_to_fs(url)
-                answers.put(dict(system.info(path)))
+                return {"size": facts.st_size, "mtime": f"{facts.st_mtime_ns}-{facts.st_ctime_ns}-{facts.st_ino}"}
+            system, path = fsspec.core.url_to_fs(url)
+            return dict(system.info(path))
         except Exception as error:
-            answers.put(error)
+            raise fsspec_error(url, error) from error
 
-    threading.Thread(target=look, daemon=True).start()
-    try:
-        found = answers.get(timeout=timeout_s)
-    except Empty:
-        raise TimeoutError(f"{shown(url)} did not answer for {timeout_s:g} s") from None
-    if isinstance(found, Exception):
-        raise fsspec_error(url, found) from found
-    return _told(found)
+    return _told(within(timeout_s, look, f"{shown(url)} did not answer for {timeout_s:g} s"))
 
 
 def _told(info: Mapping[str, Any]) -> Facts:

@@ -7,6 +7,7 @@ removes duplicates first and publishes an honest number.
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -34,15 +35,31 @@ def read_messages(path: Path, labels: Sequence[str] | None, *, book_compatible: 
         if not tab:
             raise ValueError(f"{path}:{number}: no tab; each line must be LABEL<TAB>TEXT")
         if labels is not None and label not in labels:
-            raise ValueError(f"{path}:{number}: label {label!r} is not one of {', '.join(labels)}")
+            raise ValueError(f"{path}:{number}: label {reprlib.repr(label)} is not one of {', '.join(labels)}")
         if not label.strip() or not text.strip():
             raise ValueError(f"{path}:{number}: no {'text' if label.strip() else 'label'}; each line must have both")
         rows.append((label, text))
     if not rows:
         raise ValueError(f"{path} holds no messages; each line must be LABEL<TAB>TEXT")
     if book_compatible:
-        return pd.read_csv(path, sep="\t", header=None, names=["label", "text"], keep_default_na=False, dtype=str)
+        return _as_pandas_does(path, labels)
     return pd.DataFrame(rows, columns=["label", "text"])
+
+
+def _as_pandas_does(path: Path, labels: Sequence[str] | None) -> pd.DataFrame:
+    """The rows as the book reads them: a quote that opens a text goes on over the lines to the next one."""
+    try:
+        table = pd.read_csv(path, sep="\t", header=None, names=["label", "text"], keep_default_na=False, dtype=str)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"{path} can't be read the book's way: {error}; book_compatible: false takes it") from None
+    blank = table["label"].str.strip().eq("") | table["text"].str.strip().eq("")
+    strange = blank if labels is None else blank | ~table["label"].isin(labels)
+    if table.empty or strange.any():
+        what = f"row {int(strange.argmax()) + 1} has another label, or no text" if len(table) else "there are no rows"
+        raise ValueError(
+            f"{path}: read the book's way, where quotes join lines, {what}; book_compatible: false takes it"
+        )
+    return table
 
 
 def split_messages(

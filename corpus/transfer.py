@@ -13,14 +13,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import queue
 import re
-import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from functools import partial
 from pathlib import Path
 from typing import IO, TypeVar, cast
 from urllib.parse import urljoin, urlsplit
@@ -31,9 +30,12 @@ import requests
 import urllib3
 from urllib3.util.retry import Retry
 
+from corpus.deadline import pumped, within
+
 CHUNK = 1 << 18
 MIN_BYTES_PER_SECOND = 1024  # slower than this over a whole `timeout_s` is as good as dead
 MAX_REDIRECTS = 10
+LIMIT = 2.0  # times `timeout_s`: for a whole header, and from data to data, however often single bytes arrive
 SETTLED_S = 2.0
 WORTH_ANOTHER_TRY = frozenset({408, 425, 429, 500, 502, 503, 504})
 
@@ -129,7 +131,7 @@ def shown(address: str) -> str:
     """The address as an error may print it: without user, password and query, where keys and signatures stand."""
     if scheme(address) in ("", "file"):
         return address
-    return re.sub(r"//[^/@]*@", "//", address.partition("?")[0])
+    return re.sub(r"//[^/]*@", "//", address.partition("?")[0])
 
 
 def _attempt_http(address: str, part: PartialFile, timeout_s: float, max_bytes: int, progress: Progress | None) -> None:
@@ -149,8 +151,16 @@ def _attempt_http(address: str, part: PartialFile, timeout_s: float, max_bytes: 
             raise ValueError(f"{shown(address)} announces {total:,} bytes, more than the {max_bytes:,} allowed")
         part.begin(start, None if encoded else _validator(r))
         part.facts = http_facts(r)
-        # read1 gives what one packet brought; read would wait for a full chunk, out of reach of any time limit
-        chunks = iter(lambda: r.raw.read1(CHUNK, decode_content=True), b"")
+
+        def read() -> Iterator[bytes]:  # read1 gives what one packet brought; read would wait for a full chunk
+            return iter(lambda: r.raw.read1(CHUNK, decode_content=True), b"")
+
+        def abandon() -> None:
+            with contextlib.suppress(Exception):  # the connection may be gone already
+                r.raw.shutdown()
+
+        late = f"{shown(address)} sent no data for {LIMIT * timeout_s:g} s"
+        chunks = pumped(LIMIT * timeout_s, read, late, abandon)
         _write(address, chunks, part, start, total, timeout_s, max_bytes, progress)
 
 
@@ -158,10 +168,14 @@ def _attempt_http(address: str, part: PartialFile, timeout_s: float, max_bytes: 
 def open_http(address: str, headers: Mapping[str, str], timeout_s: float) -> Iterator[requests.Response]:
     """The answer, its body unread. Redirects are followed by hand: requests would read each hop's body."""
     headers = {"Accept-Encoding": "identity", **headers}
-    here = address
+    here, late = address, f"{shown(address)} gave no whole answer for {LIMIT * timeout_s:g} s"
+
+    def get(session: requests.Session, url: str) -> requests.Response:
+        return session.get(url, headers=headers, stream=True, timeout=timeout_s, allow_redirects=False)
+
     with requests.Session() as session:
         for _ in range(MAX_REDIRECTS + 1):
-            with session.get(here, headers=headers, stream=True, timeout=timeout_s, allow_redirects=False) as response:
+            with within(LIMIT * timeout_s, partial(get, session, here), late) as response:
                 target = session.get_redirect_target(response)
                 if target is None:
                     yield response
@@ -252,32 +266,18 @@ def _attempt_fsspec(
 
 
 def _pumped(address: str, timeout_s: float) -> Iterator[bytes]:
-    """The chunks that fsspec reads. A thread of its own reads, since no fsspec call takes a time limit; being a daemon,
-    it can't keep the process alive where a mounted folder has died or a pipe has no writer."""
-    chunks: queue.Queue[bytes | Exception | None] = queue.Queue(maxsize=4)
-    stop = threading.Event()
+    """The chunks that fsspec reads, whose calls take no time limit: a mounted folder may have died, a pipe may have no
+    writer."""
 
-    def pump() -> None:
+    def read() -> Iterator[bytes]:
         try:
             with _opened(address) as file:
-                while not stop.is_set() and (chunk := file.read(CHUNK)):
-                    chunks.put(chunk)
-            chunks.put(None)
+                while chunk := file.read(CHUNK):
+                    yield chunk
         except Exception as error:
-            chunks.put(error)
+            raise fsspec_error(address, error) from error
 
-    threading.Thread(target=pump, daemon=True).start()
-    try:
-        while (item := chunks.get(timeout=timeout_s)) is not None:
-            if isinstance(item, Exception):
-                raise fsspec_error(address, item) from item
-            yield item
-    except queue.Empty:
-        raise TimeoutError(f"{shown(address)} gave nothing for {timeout_s:g} s") from None
-    finally:
-        stop.set()
-        while not chunks.empty():  # so that a pump that waits for room sees that nobody reads any more
-            chunks.get_nowait()
+    return pumped(timeout_s, read, f"{shown(address)} gave nothing for {timeout_s:g} s")
 
 
 def _opened(address: str) -> AbstractContextManager[IO[bytes]]:

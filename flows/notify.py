@@ -17,6 +17,7 @@ from typing import Any
 from prefect.logging import get_logger
 
 from pipeline import paths
+from pipeline.secrets import scrubbed
 from tasks.reproduce import FAILED
 from tasks.summarize import load_rows
 
@@ -59,7 +60,7 @@ def messages(flow: str, run: str, run_id: str, state: Any) -> Iterator[dict[str,
 def _post(address: str, message: dict[str, Any]) -> None:
     if not address.startswith(("http://", "https://")):
         raise ValueError("only http and https are posted to")
-    body = json.dumps(message, ensure_ascii=False).encode()
+    body = json.dumps(scrubbed(message), ensure_ascii=False).encode()
     request = urllib.request.Request(address, body, {"Content-Type": "application/json"}, method="POST")  # noqa: S310
     with urllib.request.urlopen(request, timeout=PATIENCE_S):  # noqa: S310 (checked above)
         pass

@@ -200,10 +200,11 @@ def _launch(service: Service, port: int) -> Running:
     with service.log.open("wb") as log:
         process = subprocess.Popen(
             service.command(port),
+            # a database's address may have a password, and every user of a machine can read command lines
+            env={**os.environ, "MLFLOW_BACKEND_STORE_URI": store.tracking_uri()},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "MLFLOW_BACKEND_STORE_URI": store.tracking_uri()},  # arguments are for all eyes
             start_new_session=True,  # it outlives the terminal, and Ctrl-C does not reach it
         )
     started = Running(process.pid, psutil.Process(process.pid).create_time(), port, str(paths.home()))

@@ -11,6 +11,7 @@ is another one.
 
 from __future__ import annotations
 
+import reprlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -78,12 +79,15 @@ def load_classifier(folder: Path, dropout: float | None = None) -> Classifier:
 
 
 def read_labels(id2label: object, path: Path) -> list[str]:
-    """The labels in the order of their numbers."""
+    """The labels in the order of their numbers: two at least, each once, in characters that can be written."""
     if isinstance(id2label, dict) and set(id2label) == {str(number) for number in range(len(id2label))}:
         labels = [id2label[str(number)] for number in range(len(id2label))]
-        if all(isinstance(label, str) for label in labels):
+        words = all(isinstance(label, str) and label == label.encode(errors="ignore").decode() for label in labels)
+        if words and len(labels) >= 2 and len(set(labels)) == len(labels):
             return labels
-    raise ValueError(f"{path}: id2label is {id2label!r}, it must name the labels 0, 1, … in words")
+    raise ValueError(
+        f"{path}: id2label is {reprlib.repr(id2label)}, it must name the labels 0, 1, … in words, each once"
+    )
 
 
 @torch.no_grad()

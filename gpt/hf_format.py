@@ -8,6 +8,7 @@ are written, and config.json says `"qkv_bias": false`, a key of ours that transf
 from __future__ import annotations
 
 import re
+import reprlib
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
@@ -95,10 +96,13 @@ def config_from_json(settings: Mapping[str, Any], path: Path) -> GPTConfig:
     for key, allowed in REQUIRED.items():
         if settings.get(key, allowed[0]) not in allowed:
             choices = " or ".join(map(repr, allowed))
-            raise ValueError(f"{path}: {key} is {settings[key]!r}, this project's GPT-2 has {choices}")
+            raise ValueError(f"{path}: {key} is {reprlib.repr(settings[key])}, this project's GPT-2 has {choices}")
     width = settings.get("n_embd", 768)
-    if settings.get("n_inner") not in (None, 4 * width):
-        raise ValueError(f"{path}: n_inner is {settings['n_inner']!r}, it must be four times n_embd, {4 * width}")
+    if settings.get("n_inner") is not None and (not isinstance(width, int) or settings["n_inner"] != 4 * width):
+        raise ValueError(f"{path}: n_inner is {reprlib.repr(settings['n_inner'])}, it must be four times n_embd")
+    for key in ("qkv_bias", "tie_word_embeddings"):
+        if not isinstance(settings.get(key, True), bool):
+            raise ValueError(f"{path}: {key} is {reprlib.repr(settings[key])}, it must be true or false")
     try:
         return GPTConfig(
             vocab_size=settings.get("vocab_size", 50257),
@@ -127,16 +131,19 @@ def config_from_shapes(shapes: Mapping[str, Shape], file: Path) -> GPTConfig:
             f"{file}: width {width} is no multiple of {PUBLIC_HEAD_DIM}, so the number of heads is unknown: "
             f"open a folder with a {CONFIG}"
         )
-    return GPTConfig(
-        vocab_size=vocab_size,
-        context_length=context_length,
-        emb_dim=width,
-        n_heads=width // PUBLIC_HEAD_DIM,
-        n_layers=max(1, count_blocks(shapes)),
-        dropout=0.0,
-        qkv_bias=True,
-        tie_embeddings=LM_HEAD not in shapes,
-    )
+    try:
+        return GPTConfig(
+            vocab_size=vocab_size,
+            context_length=context_length,
+            emb_dim=width,
+            n_heads=width // PUBLIC_HEAD_DIM,
+            n_layers=max(1, count_blocks(shapes)),
+            dropout=0.0,
+            qkv_bias=True,
+            tie_embeddings=LM_HEAD not in shapes,
+        )
+    except ValueError as error:  # a matrix without rows
+        raise ValueError(f"{file}: {error}") from None
 
 
 def standard_shapes(file: Path) -> dict[str, Shape]:

@@ -12,6 +12,7 @@ the place of the base's. To open one with the neighbours, where BASE is the fold
 from __future__ import annotations
 
 import re
+import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,9 @@ WEIGHTS = "adapter_model.safetensors"
 LABELS = "labels.json"
 PREFIX = "base_model.model."
 NORM_WEIGHT = "transformer.ln_f.weight"
+LARGEST_ALPHA = 1e6
+# PEFT takes these names as regular expressions. One of a stranger's could be matched for ever: only names are read
+PLAIN_PATTERN = re.compile(r"\^?[A-Za-z0-9_]+(\\?\.[A-Za-z0-9_]+)*\$?")
 REFUSED = {"use_rslora": False, "use_dora": False, "bias": "none"}  # the only values this project's LoRA can follow
 
 
@@ -115,16 +119,35 @@ def adapter_config(sizes: Mapping[str, tuple[int, float]], dropout: float, base:
 def check_config(config: Mapping[str, Any], path: Path) -> None:
     """Raises ValueError when the adapter is of a kind that this project's LoRA can't follow."""
     if config.get("peft_type") != "LORA":
-        raise ValueError(f"{path}: peft_type is {config.get('peft_type')!r}, it must be 'LORA'")
+        raise ValueError(f"{path}: peft_type is {reprlib.repr(config.get('peft_type'))}, it must be 'LORA'")
     for key, value in REFUSED.items():
         if config.get(key, value) != value:
-            raise ValueError(f"{path}: {key} is {config[key]!r}, this project reads only {value!r}")
-    sizes = [config.get("r"), *dict(config.get("rank_pattern") or {}).values()]
-    alphas = [config.get("lora_alpha"), *dict(config.get("alpha_pattern") or {}).values()]
-    if not all(isinstance(size, int) and size > 0 for size in sizes):
-        raise ValueError(f"{path}: r and rank_pattern are {sizes}, they must be whole numbers of at least 1")
-    if not all(isinstance(alpha, int | float) for alpha in alphas):
-        raise ValueError(f"{path}: lora_alpha and alpha_pattern are {alphas}, they must be numbers")
+            raise ValueError(f"{path}: {key} is {reprlib.repr(config[key])}, this project reads only {value!r}")
+    for key in ("rank_pattern", "alpha_pattern"):
+        exceptions = config.get(key) or {}
+        if not isinstance(exceptions, dict) or not all(PLAIN_PATTERN.fullmatch(name) for name in exceptions):
+            raise ValueError(
+                f"{path}: {key} is {reprlib.repr(exceptions)}, it must map modules' names (c_attn) to numbers"
+            )
+    sizes = [config.get("r"), *(config.get("rank_pattern") or {}).values()]
+    alphas = [config.get("lora_alpha"), *(config.get("alpha_pattern") or {}).values()]
+    if not all(isinstance(size, int) and not isinstance(size, bool) and size > 0 for size in sizes):
+        raise ValueError(
+            f"{path}: r and rank_pattern are {reprlib.repr(sizes)}, they must be whole numbers of at least 1"
+        )
+    if not all(is_number(alpha) and abs(alpha) <= LARGEST_ALPHA for alpha in alphas):
+        raise ValueError(
+            f"{path}: lora_alpha and alpha_pattern are {reprlib.repr(alphas)}, "
+            f"they must be numbers up to {LARGEST_ALPHA:g}"
+        )
+    dropout = config.get("lora_dropout", 0.0)
+    if not (is_number(dropout) and 0 <= dropout < 1):
+        raise ValueError(f"{path}: lora_dropout is {reprlib.repr(dropout)}, it must be a number from 0 to below 1")
+
+
+def is_number(value: object) -> bool:
+    """Whether JSON holds a number there; true and false are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def expected_shapes(

@@ -26,5 +26,5 @@ def read_settings(folder: Path, *names: str) -> list[Any]:
         return [settings[name] for name in names]
     except FileNotFoundError:
         raise ValueError(f"{path} is missing: {folder} is not the folder of a fine-tuned model") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{path} must be a JSON object with {', '.join(names)} ({error})") from None

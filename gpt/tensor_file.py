@@ -38,7 +38,8 @@ def read_shapes(path: Path) -> dict[str, Shape]:
 def read_tensors(path: Path, shapes: Mapping[str, Shape]) -> dict[str, Tensor]:
     """The named tensors as float32 on the CPU.
 
-    Raises ValueError, naming file and tensor, when one is missing, has another shape, or is of whole numbers.
+    Raises ValueError, naming file and tensor, when one is missing, has another shape, is of whole numbers, or holds
+    some that are none (NaN, infinity).
     """
     found = read_shapes(path)
     for name, shape in shapes.items():
@@ -51,7 +52,11 @@ def read_tensors(path: Path, shapes: Mapping[str, Shape]) -> dict[str, Tensor]:
             dtype = file.get_slice(name).get_dtype()
             if dtype not in FLOATS:
                 raise ValueError(f"{path}: tensor {name} is of type {dtype}, it must be one of {', '.join(FLOATS)}")
-        return {name: file.get_tensor(name).to(torch.float32) for name in shapes}
+        tensors = {name: file.get_tensor(name).to(torch.float32) for name in shapes}
+    for name, tensor in tensors.items():
+        if not tensor.isfinite().all():
+            raise ValueError(f"{path}: tensor {name} holds NaN or infinity")
+    return tensors
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
@@ -77,7 +82,7 @@ def read_json(path: Path) -> dict[str, Any]:
         found = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ValueError(f"{path}: can't be read ({error.strerror})") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not JSON ({error})") from error
     if not isinstance(found, dict):
         raise ValueError(f"{path}: holds a {type(found).__name__}, it must be a JSON object")

@@ -58,8 +58,12 @@ def gpt2_encoding(vocab_bpe: Path, encoder_json: Path) -> tiktoken.Encoding:
         merges = [line.split(" ") for line in vocab_bpe.read_text(encoding="utf-8").split("\n")[1:] if line]
         ids: dict[str, int] = json.loads(encoder_json.read_text(encoding="utf-8"))
         tokens = [*back, *(first + second for first, second in merges), END_OF_TEXT]
-    except ValueError as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{vocab_bpe} and {encoder_json} aren't GPT-2's merges and ids: {error}") from None
+    if unknown := sorted(set("".join(tokens[:-1])) - set(back)):
+        raise ValueError(f"{vocab_bpe} merges {unknown[0]!r}, which stands for none of the 256 bytes")
+    if len(set(tokens)) < len(tokens):
+        raise ValueError(f"{vocab_bpe} makes {max(tokens, key=tokens.count)!r} twice: each merge must make a new token")
     if ids != {token: rank for rank, token in enumerate(tokens)}:
         raise ValueError(f"{encoder_json} doesn't number the tokens of {vocab_bpe} in order: take both of one release")
     ranks = {bytes(back[symbol] for symbol in token): rank for rank, token in enumerate(tokens[:-1])}

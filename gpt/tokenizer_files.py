@@ -107,13 +107,14 @@ def load_encoding(folder: Path) -> tiktoken.Encoding:
     try:
         pairs = [line.split(" ") for line in path.read_text(encoding="ascii").splitlines()]
         ranks = {base64.b64decode(token, validate=True): int(rank) for token, rank in pairs}
-        if list(ranks.values()) != list(range(len(pairs))) or len(ranks) < 256:
+        single = {bytes([byte]) for byte in range(256)}
+        if list(ranks.values()) != list(range(len(pairs))) or not single <= set(ranks) or b"" in ranks:
             raise ValueError("ranks must count up from 0, one a line, with every byte among them")
         path = folder / "encoding.json"
         about = json.loads(path.read_text(encoding="utf-8"))
-        if about["pattern"] != PATTERN or about["end_of_text"] != END_OF_TEXT:
-            raise ValueError("only GPT-2's pattern and <|endoftext|> are known")
-    except (OSError, ValueError, KeyError, TypeError, binascii.Error) as error:
+        if about["pattern"] != PATTERN or about["end_of_text"] != END_OF_TEXT or not isinstance(about["name"], str):
+            raise ValueError("only GPT-2's pattern and <|endoftext|> are known, and the name must be a string")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, binascii.Error) as error:
         raise ValueError(f"{path} isn't a saved encoding's file: {error}") from None
     return make_encoding(ranks, about["name"])
 

@@ -126,7 +126,7 @@ def read_about(folder: Path) -> dict[str, Any]:
         if about["dtype"] not in ("uint16", "uint32") or not isinstance(about["parts"], dict):
             raise ValueError("its dtype must be uint16 or uint32, its parts an object")
         return about
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{path} doesn't describe token files: {error}") from None
 
 

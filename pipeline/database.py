@@ -6,16 +6,10 @@ No sentence that is written here holds a password.
 
 from __future__ import annotations
 
+from pipeline.secrets import without_password
+
 CONNECT_WITHIN_S = 5
 CLIENT = "psycopg2"
-
-
-def without_password(address: str) -> str:
-    """An address for people: without user, password and query. A file's stays as it is."""
-    if address.startswith("sqlite") or not {"@", "?"} & set(address):
-        return address
-    scheme, mark, rest = address.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}" if mark else scheme.partition(":")[0]
 
 
 def check(address: str, variable: str) -> None:

@@ -37,7 +37,7 @@ def read_lock(root: Path = Path()) -> Lock:
         lock = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{file} is not valid JSON: {error} (it may be replaced by {{}} and `make refresh`)") from None
     whole = isinstance(lock, dict) and all(
         isinstance(entry, dict) and re.fullmatch(r"[0-9a-f]{64}", str(entry.get("sha256"))) for entry in lock.values()

@@ -24,6 +24,7 @@ from typing import Any
 
 from pipeline import paths
 from pipeline.files import link_or_copy, write_json
+from pipeline.secrets import scrubbed
 
 FINISHED, FAILED, KILLED = "FINISHED", "FAILED", "KILLED"
 TAIL_BYTES = 1 << 12
@@ -144,6 +145,7 @@ class Journal:
 
     def write(self, type: str, **fields: Any) -> None:
         """Append one event, handed to the operating system at once: what a killed process wrote is kept."""
+        fields = fields if type == "metrics" else scrubbed(fields)  # what the journal has, MLflow gets
         event = {"type": type, "time": round(time.time() * 1000)} | fields
         line = json.dumps(event, sort_keys=True, ensure_ascii=False, allow_nan=False).encode() + b"\n"
         rest = b"\n" + line if self._torn else line

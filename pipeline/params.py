@@ -12,22 +12,40 @@ from typing import Any
 
 from pydantic import ValidationError
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from pipeline.schema import Params
+from pipeline.secrets import without_secrets
 
 PARAMS_FILE = Path("params.yaml")
+MOST_VALUES, DEEPEST = 100_000, 50
 
 
 def read_yaml(path: Path | str) -> Any:
-    """The file's tree, comments attached; ValueError when it is missing or not YAML."""
+    """The file's tree, comments attached; ValueError when it is missing, not YAML, or unfolds without measure."""
     path = Path(path)
     try:
-        return round_trip().load(path.read_text(encoding="utf-8"))
+        tree = round_trip().load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ValueError(f"{path} is missing") from None
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    except OSError:
+        raise
+    except Exception as error:  # YAMLError as a rule, but on damaged text ruamel falls over in many other ways
+        words = " ".join(str(error).split())[:500]
+        raise ValueError(f"{path} is not valid YAML: {words or type(error).__name__}") from None
+    _check_size(tree, path)
+    return tree
+
+
+def _check_size(tree: Any, path: Path) -> None:
+    """ValueError where aliases of aliases make much of little, or an alias holds itself."""
+    left, nodes = MOST_VALUES, [(tree, 0)]
+    while nodes:
+        node, depth = nodes.pop()
+        left -= 1
+        if left < 0 or depth > DEEPEST:
+            raise ValueError(f"{path} unfolds to more than {MOST_VALUES:,} values, or is nested over {DEEPEST} deep")
+        inner = node.values() if isinstance(node, Mapping) else node if isinstance(node, list | tuple | set) else ()
+        nodes += [(value, depth + 1) for value in inner]
 
 
 def dump_yaml(tree: Any) -> str:
@@ -66,17 +84,23 @@ def problems(error: ValidationError) -> list[str]:
     """One sentence a problem: where, what is there, what is allowed."""
     found = []
     for item in error.errors():
-        place = ".".join(str(part) for part in item["loc"])
-        text = item["msg"].removeprefix("Value error, ")
+        place = ".".join(str(part)[:100] for part in item["loc"])
+        text = without_secrets(item["msg"].removeprefix("Value error, "))
         if item["type"] == "extra_forbidden":
             text = "is not a known parameter"
         elif item["type"] == "missing":
             text = "is missing"
         elif item["type"] != "value_error":
-            text = f"is {item['input']!r}: {text[0].lower()}{text[1:]}"
+            text = f"is {shortened(item['input'])}: {text[0].lower()}{text[1:]}"
         link = "." if item["type"] == "value_error" and place else " "  # our own rules begin with the leaf's name
         found += [f"{place}{link}{line}".strip() for line in text.splitlines()]
     return found
+
+
+def shortened(value: Any) -> str:
+    """A value as an error shows it: a line at most, and no password."""
+    text = without_secrets(repr(value))
+    return text if len(text) <= 200 else f"{text[:199]}…"
 
 
 def plain(tree: Any) -> Any:

@@ -11,6 +11,8 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from pipeline.secrets import holds_secret
+
 Variant = Literal["pretrained", "random"]
 ClassifierVariant = Literal["pretrained", "random", "full"]
 
@@ -73,6 +75,11 @@ class SourceFile(Section):
     def lies_somewhere(self) -> SourceFile:
         if not self.address and not self.url.startswith("data/own/"):
             raise ValueError(f"url of {self.name!r} is neither an address (https://…) nor a path in data/own/")
+        if holds_secret(self.url):
+            raise ValueError(
+                f"url of {self.name!r} holds a password or a signature, and params.yaml and dvc.lock are committed: "
+                "put user and password into ~/.netrc, keys of object stores into the environment"
+            )
         return self
 
     @property

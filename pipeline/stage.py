@@ -30,6 +30,7 @@ from pipeline.params import leaves, load_params
 from pipeline.progress import Progress, evaluated
 from pipeline.receipt import Receipt, kind_of, message_of
 from pipeline.schema import Params
+from pipeline.secrets import without_secrets
 from pipeline.signals import Stopper, die_with_parent
 from pipeline.tracking import FINAL_WAIT_S, Follower, code_tags
 
@@ -319,7 +320,7 @@ def _edited(stage: Stage) -> str:
 
 def _report(name: str, error: BaseException, receipt: Receipt, stopper: Stopper) -> int:
     """One line for the person, the whole story for the log, the kind for the flow."""
-    trace = "".join(traceback.format_exception(error))
+    trace = without_secrets("".join(traceback.format_exception(error)))
     log = paths.logs() / f"{name}.log"
     with suppress(OSError):
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -329,7 +330,8 @@ def _report(name: str, error: BaseException, receipt: Receipt, stopper: Stopper)
         receipt.status, receipt.message = "stopped", "stopped"
         status = 143 if stopper.by_sigterm else 130
     else:
-        receipt.status, receipt.kind, receipt.message = "failed", kind_of(error), message_of(error)
+        receipt.status, receipt.kind = "failed", kind_of(error)
+        receipt.message = without_secrets(message_of(error))
         status = 1
     hint = f" (a fault of the program; see {log}, or set SCRIPTORIUM_TRACEBACK=1)" if receipt.kind == "bug" else ""
     if os.environ.get("SCRIPTORIUM_TRACEBACK") == "1":

@@ -8,6 +8,7 @@ from functools import lru_cache
 
 from pipeline import database, paths
 from pipeline.locks import hold
+from pipeline.secrets import without_password
 
 EXPERIMENT = "scriptorium"
 QUIET = {
@@ -30,7 +31,7 @@ class Store:
         import mlflow
 
         logging.getLogger("alembic").setLevel(logging.ERROR)
-        self.uri, self.address = uri, database.without_password(uri)
+        self.uri, self.address = uri, without_password(uri)
         paths.home().mkdir(parents=True, exist_ok=True)
         with hold("mlflow-experiment", timeout_s=120):  # two that create a database at once spoil each other's work
             self.client = mlflow.MlflowClient(tracking_uri=uri)

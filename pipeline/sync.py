@@ -18,10 +18,10 @@ from contextlib import suppress
 
 from pipeline import journal, ledger, paths
 from pipeline.children import Children
-from pipeline.database import without_password
 from pipeline.journal import Sent
 from pipeline.locks import hold, is_gone
 from pipeline.replay import Replay
+from pipeline.secrets import without_password, without_secrets
 from pipeline.store import Store, store, tracking_uri
 
 EVERY_S = 5.0
@@ -51,7 +51,9 @@ def attempt(key: str, lock_wait_s: float = 60.0) -> bool:
     try:
         send(key, lock_wait_s)
     except Exception as error:
-        print(f"{time.strftime('%F %T')} {key}: {type(error).__name__}: {str(error)[:500]}", flush=True)
+        print(
+            f"{time.strftime('%F %T')} {key}: {type(error).__name__}: {without_secrets(str(error))[:500]}", flush=True
+        )
         return False
     return True
 

@@ -22,9 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import children, ledger, paths, sync
-from pipeline.database import check, without_password
+from pipeline.database import check
 from pipeline.journal import FINISHED, Journal
 from pipeline.locks import this_process
+from pipeline.secrets import without_password
 from pipeline.store import QUIET, store, tracking_uri
 
 LIBRARIES = ("torch", "numpy", "safetensors", "tiktoken", "tokenizers", "pandas", "scikit-learn", "dvc", "mlflow")

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.secrets import without_secrets
+
 LAST_LINES = 20
 
 
@@ -82,7 +84,7 @@ def _lines(process: subprocess.Popen[str]) -> Iterator[str | None]:
     def read() -> None:
         assert process.stdout is not None
         for line in process.stdout:
-            lines.put(line.rstrip("\n"))
+            lines.put(without_secrets(line.rstrip("\n")))
         lines.put(None)
 
     threading.Thread(target=read, daemon=True).start()

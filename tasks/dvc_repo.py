@@ -23,6 +23,7 @@ from pipeline.files import remove_tree, write_atomic
 from pipeline.fingerprint import digest, locked_inputs
 from pipeline.locks import CLOCK_S, hold
 from pipeline.params import leaves
+from pipeline.secrets import without_secrets
 
 _one_at_a_time = threading.Lock()
 
@@ -192,7 +193,7 @@ def _changed_params(dep: Any, found: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _shown(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    text = without_secrets(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
     return text if len(text) <= 60 else text[:57] + "…"
 
 

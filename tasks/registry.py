@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import tracking
-from pipeline.database import without_password
 from pipeline.files import md5_path
 from pipeline.fingerprint import digest, locked_inputs, locked_outputs
 from pipeline.graph import load_graph, select
 from pipeline.schema import Params
+from pipeline.secrets import without_password
 from pipeline.store import QUIET, Store, store, tracking_uri
 from tasks.dvc_repo import lock_entries, statuses
 from tasks.lineage import lineage_of

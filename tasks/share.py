@@ -18,7 +18,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from pipeline.database import CONNECT_WITHIN_S, without_password
+from pipeline.database import CONNECT_WITHIN_S
+from pipeline.secrets import without_password
 
 NAME = "shared"
 TRANSFER = {

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import socket
+import struct
 import threading
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -125,6 +129,64 @@ class Handler(BaseHTTPRequestHandler):
         while not self.hits.stop.wait(0.05):
             self.wfile.write(b"x")
             self.wfile.flush()
+
+    def serve_longer(self) -> None:
+        """More bytes than were announced."""
+        self.answer(200, {"Content-Length": str(len(self.hits.body) - 1000)}, self.hits.body)
+
+    def serve_nonsense(self) -> None:
+        """A length that is no number."""
+        self.answer(200, {"Content-Length": "-5, many"}, self.hits.body)
+
+    def serve_bomb(self) -> None:
+        """A small body that unpacks to four times what is allowed, which nobody asked to be packed."""
+        packer = zlib.compressobj(9, wbits=31)
+        packed = b"".join(packer.compress(bytes(1 << 20)) for _ in range(64)) + packer.flush()
+        self.answer(200, {"Content-Encoding": "gzip", "Content-Length": str(len(packed))}, packed)
+
+    def serve_gone(self) -> None:
+        """Half of the body, then the connection is reset."""
+        self.answer(200, {"Content-Length": str(len(self.hits.body))}, self.hits.body[: len(self.hits.body) // 2])
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.connection.close()
+
+    def serve_header(self) -> None:
+        """A header that comes a byte at a time and never ends."""
+        self._drip(b"HTTP/1.1 200 OK\r\nX-Never: ", b"x")
+
+    def serve_continue(self) -> None:
+        """`100 Continue`, again and again."""
+        self._drip(b"", b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def serve_trailers(self) -> None:
+        """A whole body in chunks, with trailers that never end."""
+        head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+        self._drip(head + b"%x\r\n" % len(self.hits.body) + self.hits.body + b"\r\n0\r\n", b"X-More: yes\r\n")
+
+    def serve_chunk(self) -> None:
+        """The length of a chunk that never ends."""
+        self._drip(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"0")
+
+    def _drip(self, first: bytes, then: bytes) -> None:
+        self.wfile.write(first)
+        while not self.hits.stop.wait(0.02):
+            self.wfile.write(then)
+            self.wfile.flush()
+
+    def serve_maze(self) -> None:
+        """Always another place, and a gigabyte to read at each."""
+        self.send_response(302)
+        self.send_header("Location", f"/maze/{self.hits.count.total()}")
+        self.send_header("Content-Length", str(1 << 30))
+        self.end_headers()
+        self.wfile.write(self.hits.body)
+
+    def serve_secret(self) -> None:
+        """Only for who knows the password."""
+        if self.headers["Authorization"] == "Basic " + base64.b64encode(b"reader:open-sesame").decode():
+            self.serve_plain()
+        else:
+            self.answer(401, {"Content-Length": "0", "WWW-Authenticate": "Basic"})
 
 
 @contextlib.contextmanager

@@ -52,7 +52,7 @@ def test_the_floor_counts_end_tokens_and_is_there_only_where_every_document_s_su
         writer.add("validation", "a", np.array([5]), nats=1.0)
         writer.add("validation", "b", np.array([6]))
     assert entropy_floor(tmp_path, "train") == 6.0 / (3 + 1 + 1 + 1)
-    assert np.load(tmp_path / "train.nats.npy").tolist() == [4.0, 2.0]
+    assert np.load(tmp_path / "train.nats.npy", allow_pickle=False).tolist() == [4.0, 2.0]
     assert entropy_floor(tmp_path, "validation") is None
     assert not (tmp_path / "validation.nats.npy").exists()
 

@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from pipeline.database import check, without_password
+from pipeline.database import check
+from pipeline.secrets import without_password
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from serving.app import HOST, main
 from serving.complete import behind
 from serving.session import share, visible
 from serving.shelf import Shelf
+from tests.listening import all_loopback, listening
 from tests.serving.browsing import PATIENCE_MS, chromium, headless_browser, open_part, running_app
 from tests.serving.conftest import TASKS
 
@@ -173,3 +174,8 @@ def test_a_port_that_cannot_be_used_takes_one_sentence(capsys: pytest.CaptureFix
     )
     assert main(["--port", "0"]) == 1
     assert capsys.readouterr().err == "error: port is 0: 1 to 65535 are allowed\n"
+
+
+def test_it_listens_on_the_loopback_only(address: str) -> None:
+    sockets = listening()
+    assert int(address.rpartition(":")[2]) in sockets and all_loopback(sockets)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import mlflow
 import numpy as np
@@ -31,6 +32,7 @@ from serving.assistant import Assistant
 from serving.classifier import TextClassifier
 from serving.complete import Writer
 from stages.bundles import log_assistant, log_base, log_classifier
+from tests.listening import all_loopback, listening
 from tests.serving.conftest import LABELS, MAX_NEW_TOKENS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -219,3 +221,8 @@ def test_nothing_is_pickled(logged: dict[str, Any]) -> None:
         names = {file.suffix for file in folder.rglob("*") if file.is_file()}
         assert ".safetensors" in names
         assert not names & {".pkl", ".pickle", ".pt", ".pth", ".joblib", ".bin"}
+
+
+def test_the_scoring_server_listens_on_the_loopback_only(served: str) -> None:
+    sockets = listening()
+    assert urlsplit(served).port in sockets and all_loopback(sockets)
