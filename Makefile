@@ -133,7 +133,7 @@ lint: $(TEST_READY)  ## ruff and mypy
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 audit: $(READY) .venv/audit/.ready  ## known advisories of the pinned packages; what SECURITY.md explains is passed over (needs the network)
-	@for lock in requirements.lock requirements-app.lock requirements-test.lock; do \
+	@for lock in requirements*.lock; do \
 		echo "$$lock" && .venv/audit/bin/pip-audit --strict --no-deps --disable-pip -r $$lock \
 			$$(grep -oE '^\| *(PYSEC|CVE|GHSA)-[A-Za-z0-9-]+' SECURITY.md | sed 's/^| */--ignore-vuln /') || exit 1; \
 	done
