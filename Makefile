@@ -25,7 +25,7 @@ export HF_HUB_OFFLINE := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run refresh flows worker compare chat app plan promote rollback lineage serve bench-serve preset test lint ui stop sync gc clean
+.PHONY: help run refresh flows worker compare chat app plan promote rollback lineage serve bench-serve preset test torture lint ui stop sync gc clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 13
@@ -92,6 +92,9 @@ $(TEST_READY): requirements-test.lock $(APP_READY)
 
 test: $(TEST_READY)  ## the whole test suite
 	@$(BIN)/python -m pytest $(ARGS)
+
+torture: $(TEST_READY)  ## the long tests: kills, mutations, every parameter leaf; ends with its figures
+	@$(BIN)/python -m pytest tests/torture -m torture -vv $(ARGS)
 
 lint: $(TEST_READY)  ## ruff and mypy
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -1,0 +1,27 @@
+"""The long tests, which `make torture` runs and `make test` leaves out, and the figures that they end with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+_figures: dict[str, str] = {}
+
+
+@pytest.fixture(scope="session")
+def figures() -> Callable[[str, object], None]:
+    """`figures("parameter leaves covered", "151 of 151")`: one line at the end of the run."""
+
+    def note(name: str, value: object) -> None:
+        _figures[name] = str(value)
+
+    return note
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if not _figures:
+        return
+    terminalreporter.section("torture")
+    for name, value in _figures.items():
+        terminalreporter.line(f"{name}: {value}")
