@@ -1,7 +1,8 @@
 """The ledger: which MLflow run made which bytes. Append-only JSON Lines in HOME, read before MLflow is asked.
 
 A line: {stage, inputs, outputs, key, run_id}; inputs and outputs are `fingerprint.digest`s, `run_id` is null as long as
-the run has reached no tracking server. It is a memory only: deleting it costs look-ups in MLflow, nothing else.
+the run has reached no tracking server. Lines of another kind, {md5, syntax}, are `pipeline/syntax.py`'s. It is a memory
+only: deleting it costs look-ups in MLflow, and a run where only comments changed, nothing else.
 """
 
 from __future__ import annotations

@@ -116,11 +116,17 @@ def finish_parent(
 
 
 def find_run(stage: str, inputs: str, outputs: str) -> str | None:
-    """The newest run that made these outputs from these inputs (digests): by the ledger, then by MLflow's tags."""
-    entry = ledger.newest(stage=stage, inputs=inputs, outputs=outputs)
-    if entry is not None and (known := entry.get("run_id") or sync.run_id_of(entry["key"])):
-        return str(known)
-    return _search({"dvc.stage": stage, "dvc.inputs": inputs, "dvc.outputs": outputs})
+    """The newest run that made these outputs from these inputs (digests), or, where none did, from whatever inputs.
+
+    By the ledger, then by MLflow's tags. Other inputs than the run's stand in dvc.lock after `dvc commit`.
+    """
+    for made in ({"inputs": inputs, "outputs": outputs}, {"outputs": outputs}):
+        entry = ledger.newest(stage=stage, **made)
+        if entry is not None and (known := entry.get("run_id") or sync.run_id_of(entry["key"])):
+            return str(known)
+        if found := _search({"dvc.stage": stage, **{f"dvc.{name}": value for name, value in made.items()}}):
+            return found
+    return None
 
 
 def _search(tags: dict[str, str]) -> str | None:

@@ -18,9 +18,9 @@ from typing import Any
 
 from ruamel.yaml import YAML, YAMLError
 
-from pipeline import paths
-from pipeline.files import remove_tree, write_atomic
-from pipeline.fingerprint import digest, locked_inputs
+from pipeline import ledger, paths, syntax
+from pipeline.files import md5_bytes, remove_tree, write_atomic
+from pipeline.fingerprint import digest, locked_inputs, locked_outputs
 from pipeline.params import leaves
 
 _one_at_a_time = threading.Lock()
@@ -28,9 +28,13 @@ _one_at_a_time = threading.Lock()
 
 @dataclass(frozen=True)
 class Status:
-    """Why DVC would run a stage (nothing: it is up to date), and whether its run cache holds the result already."""
+    """Why DVC would run a stage (nothing: it is up to date), and whether its run cache holds the result already.
+
+    `comments`: the edited code files, where nothing else is a reason and none of them is another program than before.
+    """
 
     reasons: tuple[str, ...] = ()
+    comments: tuple[str, ...] = ()
     restorable: bool = False
     busy: str | None = None  # another process works on the stage's files, so that nothing can be said: who
 
@@ -46,6 +50,33 @@ def statuses(root: Path, names: Sequence[str]) -> dict[str, Status]:
             return {name: _status(repo, root, name) for name in names}
     except BlockingIOError as error:
         return {name: Status(busy=str(error)) for name in names}
+
+
+def accept_comments(root: Path, name: str) -> bool:
+    """`dvc commit -f`, for a stage whose code changed in comments alone; False where more than that has changed.
+
+    What is about to be recorded is looked at once more: somebody may be editing in this very moment.
+    """
+    from dvc.stage.serialize import to_single_stage_lockfile
+
+    with _repository(root) as repo:
+        stage = repo.stage.load_one(str(root / "dvc.yaml"), name)
+        before = _read_lock(root).get(name)
+        if before is None or not (edited := _only_comments(stage, root, before)):
+            return False
+        stage.save(run_cache=False)  # in memory only
+        now = to_single_stage_lockfile(stage)
+        was, found = locked_inputs(before), locked_inputs(now)
+        if found != was | {"deps": was["deps"] | edited} or locked_outputs(now) != locked_outputs(before):
+            return False
+        syntax.remember(root / path for path in edited)
+        repo.stage_cache.save(stage)
+        stage.commit()
+        stage.dump(update_pipeline=False)
+    made = {"stage": name, "outputs": digest(locked_outputs(now))}
+    if run := ledger.newest(inputs=digest(was), **made):
+        ledger.append(run | {"inputs": digest(found)})
+    return True
 
 
 def lock_entries(root: Path) -> dict[str, dict[str, Any]]:
@@ -126,8 +157,31 @@ def _status(repo: Any, root: Path, name: str) -> Status:
             return Status()
     except LockError as error:
         return Status(busy=" ".join(str(error).split()))
-    reasons = tuple(_reasons(stage)) if name in _read_lock(root) else ("never ran",)
-    return Status(reasons or ("DVC holds it to be changed",), _restorable(repo, stage))
+    before = _read_lock(root).get(name)
+    if before is None:
+        return Status(("never ran",), restorable=_restorable(repo, stage))
+    reasons, comments = tuple(_reasons(stage)), tuple(sorted(_only_comments(stage, root, before)))
+    return Status(reasons or ("DVC holds it to be changed",), comments, _restorable(repo, stage))
+
+
+def _only_comments(stage: Any, root: Path, before: Mapping[str, Any]) -> dict[str, str]:
+    """path → md5 of the edited code files, where each is the program it was and nothing else differs from dvc.lock."""
+    from dvc.dependency import ParamsDependency
+
+    if stage.cmd_changed or stage.is_callback or stage.always_changed or any(out.status() for out in stage.outs):
+        return {}
+    locked, known = locked_inputs(before)["deps"], syntax.known_versions()
+    edited = {}
+    for dep in stage.deps:
+        if dep.status():
+            path = dep.def_path
+            if isinstance(dep, ParamsDependency) or not path.endswith(".py") or not (root / path).is_file():
+                return {}
+            source = (root / path).read_bytes()
+            if known.get(locked.get(path, "")) != syntax.syntax_digest(source):
+                return {}
+            edited[path] = md5_bytes(source)
+    return edited
 
 
 def _reasons(stage: Any) -> Iterator[str]:

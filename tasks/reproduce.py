@@ -17,17 +17,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import paths
-from pipeline.graph import StageSpec
+from pipeline import paths, syntax
+from pipeline.graph import StageSpec, load_graph
 from pipeline.receipt import Receipt, read_receipt
 from tasks.command import End, run_supervised
-from tasks.dvc_repo import Status, prune_checkpoints, statuses
+from tasks.dvc_repo import Status, accept_comments, prune_checkpoints, statuses
 
 if TYPE_CHECKING:
     from prefect import Task
     from prefect.states import State
 
-RAN, CACHED, RESTORED, FAILED, STOPPED, NOT_REACHED = "ran", "cached", "restored", "failed", "stopped", "not reached"
+RAN, CACHED, RESTORED, ACCEPTED = "ran", "cached", "restored", "comments only"
+FAILED, STOPPED, NOT_REACHED = "failed", "stopped", "not reached"
 RETRIES, RETRY_DELAY_S = 2, 5.0
 AGAIN = "Again"  # the name of the state of a failure that may pass: the stage is tried once more
 # what DVC says around a stage's own lines and nobody needs to see eight times
@@ -75,7 +76,7 @@ class Outcome:
 
     @property
     def good(self) -> bool:
-        return self.what in (RAN, CACHED, RESTORED)
+        return self.what in (RAN, CACHED, RESTORED, ACCEPTED)
 
 
 def reproduce(stage: str, setting: Setting, log: Callable[[str], None] = print) -> Outcome:
@@ -92,13 +93,17 @@ def reproduce(stage: str, setting: Setting, log: Callable[[str], None] = print) 
         if status.busy is not None:
             return outcome(FAILED, message=f"waited {setting.limit_s(stage):g} s for another process: {status.busy}")
         if status.up_to_date:
-            prune_checkpoints(setting.root, stage)
+            _settle(stage, setting)
             return outcome(CACHED)
+        if status.comments and accept_comments(setting.root, stage):
+            log(f"{stage}: only comments changed in {', '.join(status.comments)}: its outputs are taken as they are")
+            _settle(stage, setting)
+            return outcome(ACCEPTED)
         for reason in status.reasons:
             log(f"{stage}: {reason}")
         end = _run_dvc(stage, setting, log)
         if end.status == 0:
-            prune_checkpoints(setting.root, stage)
+            _settle(stage, setting)
     except ValueError as error:  # a broken dvc.yaml or params.yaml
         return outcome(FAILED, message=str(error), kind="user")
     receipt = read_receipt(setting.receipt_file(stage))
@@ -142,10 +147,16 @@ def stage_task(spec: StageSpec, setting: Setting, outcomes: dict[str, Outcome]) 
             return Cancelled(message="the flow was stopped")
         if result.what == FAILED:
             return Failed(message=failure)
-        name = {CACHED: "Cached", RESTORED: "Restored"}.get(result.what)
+        name = {CACHED: "Cached", RESTORED: "Restored", ACCEPTED: "CommentsOnly"}.get(result.what)
         return Completed(name=name, message=f"{result.what} ({result.seconds:.1f} s)")
 
     return run_stage
+
+
+def _settle(stage: str, setting: Setting) -> None:
+    """What is done once dvc.lock names the outputs: checkpoints go, and the code's versions are noted."""
+    prune_checkpoints(setting.root, stage)
+    syntax.remember(path for dep in load_graph(setting.root)[stage].deps if (path := setting.root / dep).is_file())
 
 
 def _settled_status(stage: str, setting: Setting, log: Callable[[str], None]) -> Status:
