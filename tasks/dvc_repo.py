@@ -10,7 +10,7 @@ import json
 import logging
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -172,7 +172,7 @@ def _only_comments(stage: Any, root: Path, before: Mapping[str, Any]) -> dict[st
         return {}
     locked, known = locked_inputs(before)["deps"], syntax.known_versions()
     edited = {}
-    for dep in stage.deps:
+    for dep in _parameters_first(stage.deps):
         if dep.status():
             path = dep.def_path
             if isinstance(dep, ParamsDependency) or not path.endswith(".py") or not (root / path).is_file():
@@ -192,7 +192,7 @@ def _reasons(stage: Any) -> Iterator[str]:
         yield "its command changed"
     if stage.is_callback or stage.always_changed:
         yield "it always runs"
-    for dep in () if stage.frozen else sorted(stage.deps, key=lambda dep: not isinstance(dep, ParamsDependency)):
+    for dep in () if stage.frozen else _parameters_first(stage.deps):
         found = dep.status()
         if isinstance(dep, ParamsDependency):
             yield from _changed_params(dep, found)
@@ -209,6 +209,12 @@ def _reasons(stage: Any) -> Iterator[str]:
             }.get(next(iter(found.values())), f"its output {out.def_path} was changed by hand")
 
 
+def _parameters_first(deps: Iterable[Any]) -> list[Any]:
+    from dvc.dependency import ParamsDependency
+
+    return sorted(deps, key=lambda dep: not isinstance(dep, ParamsDependency))
+
+
 def _changed_params(dep: Any, found: Mapping[str, Any]) -> Iterator[str]:
     changed: Any = next(iter(found.values()), {})
     if isinstance(changed, str):  # the whole file: deleted, or never recorded
@@ -218,6 +224,8 @@ def _changed_params(dep: Any, found: Mapping[str, Any]) -> Iterator[str]:
     before = leaves({name: old[name] for name in changed if name in old})
     now = leaves({name: new[name] for name in changed if name in new})
     for leaf in [*now, *(leaf for leaf in before if leaf not in now)]:
+        if any(name.startswith(f"{leaf}.") for name in (*now, *before)):
+            continue  # an empty mapping that was filled, or has been emptied: its leaves say so
         if leaf not in now:
             yield f"{leaf} is gone from {dep.def_path}"
         elif leaf not in before:
