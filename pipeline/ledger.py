@@ -38,9 +38,15 @@ def entries() -> list[dict[str, Any]]:
 
 
 def newest(**fields: Any) -> dict[str, Any] | None:
-    """The last line whose fields have these values, or None: `newest(stage="pretrain", inputs=…, outputs=…)`."""
-    wanted = fields.items()
-    return next((entry for entry in reversed(entries()) if all(entry.get(k) == v for k, v in wanted)), None)
+    """What is known of the newest run whose line has these values, or None: `newest(stage="pretrain", outputs=…)`.
+
+    A run's last line counts, and the place of its first: `make sync` may add one for a run of last week.
+    """
+    found: dict[Any, dict[str, Any]] = {}
+    for entry in entries():
+        if all(entry.get(name) == value for name, value in fields.items()):
+            found[entry.get("key")] = entry
+    return next(reversed(found.values()), None)
 
 
 def _parse(line: str) -> dict[str, Any] | None:

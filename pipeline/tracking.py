@@ -118,7 +118,8 @@ def finish_parent(
 def find_run(stage: str, inputs: str, outputs: str) -> str | None:
     """The newest run that made these outputs from these inputs (digests), or, where none did, from whatever inputs.
 
-    By the ledger, then by MLflow's tags. Other inputs than the run's stand in dvc.lock after `dvc commit`.
+    By the ledger, then by MLflow's tags. Other inputs than any run's stand in dvc.lock where comments were edited and
+    the outputs taken as they are, or after somebody's `dvc commit`.
     """
     for made in ({"inputs": inputs, "outputs": outputs}, {"outputs": outputs}):
         entry = ledger.newest(stage=stage, **made)

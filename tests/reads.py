@@ -22,7 +22,7 @@ from pipeline.recording import leaves_of, recording
 from pipeline.schema import Params
 from pipeline.signals import Stopper
 from pipeline.stage import Stage
-from tests.tiny import CHANGES, make_workspace
+from tests.tiny import CHANGES, make_workspace, run
 
 # One configuration in which every leaf is read: files of one's own beside a part of the world, and adapters everywhere.
 EVERYTHING: dict[str, Any] = {
@@ -67,3 +67,20 @@ def explained(found: Mapping[str, set[str]], said: Mapping[str, set[str]]) -> It
     for stage, leaves in said.items():
         yield from (f"{stage} reads {leaf}, dvc.yaml does not say so" for leaf in sorted(found[stage] - leaves))
         yield from (f"{stage} declares {leaf} and never reads it" for leaf in sorted(leaves - found[stage]))
+
+
+def record_all(folder: Path) -> Path:
+    """Every stage runs in this process, and DVC records what came of it."""
+    for name in load_graph(folder):
+        run_stage(folder, name)
+        run(folder, "dvc", "commit", "--force", name)
+    return folder
+
+
+def behind(folder: Path, stages: set[str]) -> set[str]:
+    """The stages that read, directly or not, what these write."""
+    found: set[str] = set()
+    for name, spec in load_graph(folder).items():  # each after those that it reads from
+        if set(spec.upstream) & (stages | found):
+            found.add(name)
+    return found - stages

@@ -74,7 +74,6 @@ def test_the_outputs_still_lead_to_the_run_that_made_them(known: Path) -> None:
     edit(known, "import sys", "import sys  # words")
     flow(known)
     assert made("left")[0] != inputs and made("left")[1] == outputs
-    assert ledger.newest(stage="left", inputs=made("left")[0])["run_id"] == "run-1"
     assert tracking.find_run("left", *made("left")) == "run-1"
     assert tracking.find_run("left", "of no run", outputs) == "run-1"
     assert tracking.find_run("left", inputs, "of no run") is None

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+
+from tests.reads import record_all
+from tests.tiny import make_workspace
 
 _figures: dict[str, str] = {}
 
@@ -17,6 +21,12 @@ def figures() -> Callable[[str, object], None]:
         _figures[name] = str(value)
 
     return note
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny workspace in which every stage has run, recorded by DVC. For copying: several tests start from it."""
+    return record_all(make_workspace(tmp_path_factory.mktemp("trained")))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

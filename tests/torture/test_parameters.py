@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,22 +13,18 @@ from gpt.config import GPTConfig
 from gpt.hf_format import save_gpt2
 from gpt.model import GPT
 from gpt.seeds import generator
-from gpt.tokenizer import END_OF_TEXT, byte_symbols
 from pipeline.graph import load_graph
 from pipeline.params import dump_yaml, read_yaml
 from pipeline.preset import override
 from pipeline.recording import leaves_of
 from tasks.plan import MAY_RUN, RUN, make_plan
-from tests.reads import EVERYTHING, declared, explained, reads, run_stage
-from tests.tiny import CHANGES, EMBEDDED, ROOT, make_workspace, run, write_own_data
+from tests.reads import EVERYTHING, behind, declared, explained, reads, record_all
+from tests.tiny import CHANGES, EMBEDDED, ROOT, run
+from tests.torture.own import own, own_files
 
 pytestmark = pytest.mark.torture
 TRAININGS = ("pretrain", "lora", "classify", "instruct")
 Figures = Callable[[str, object], None]
-
-
-def own(name: str, sha256: str | None = None) -> dict[str, Any]:
-    return {"name": name, "url": f"data/own/{name}", "sha256": sha256, "member": None}
 
 
 def everywhere(**values: Any) -> dict[str, Any]:
@@ -75,30 +70,6 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
     | {"model": CHANGES["model"] | {"tie_embeddings": False, "qkv_bias": False, "embedding_std": 1.0,
                                     "position_init": "sinusoids", "dropout": 0.0}},
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workspace in which every stage has run in this process, recorded by DVC."""
-    return record_all(make_workspace(tmp_path_factory.mktemp("trained")))
-
-
-def record_all(folder: Path) -> Path:
-    for name in load_graph(folder):
-        run_stage(folder, name)
-        run(folder, "dvc", "commit", "--force", name)
-    return folder
-
-
-def own_files(folder: Path, weights: Path) -> None:
-    """Besides text, messages and instructions: letters, a vocabulary of three merges, and somebody's weights."""
-    write_own_data(folder)
-    lines = (folder / "text.txt").read_text().splitlines()
-    (folder / "letters.txt").write_text("\n---\n".join("\n".join(lines[at : at + 5]) for at in range(0, 160, 5)))
-    symbols = [*byte_symbols().values(), "th", "in", "an", END_OF_TEXT]
-    (folder / "vocab.bpe").write_text("#version: 0.2\nt h\ni n\na n\n", encoding="utf-8")
-    (folder / "encoder.json").write_text(json.dumps({text: number for number, text in enumerate(symbols)}))
-    shutil.copy(weights, folder / "gpt2.safetensors")
 
 
 def weights_like_gpt2s(folder: Path, tokenizer: Path) -> Path:
@@ -154,15 +125,6 @@ def value_of(folder: Path, leaf: str) -> Any:
     for part in leaf.split("."):
         value = value[part]
     return value
-
-
-def behind(folder: Path, stages: set[str]) -> set[str]:
-    """The stages that read, directly or not, what these write."""
-    found: set[str] = set()
-    for name, spec in load_graph(folder).items():  # each after those that it reads from
-        if set(spec.upstream) & (stages | found):
-            found.add(name)
-    return found - stages
 
 
 def test_what_a_changed_leaf_makes_stale_is_what_reads_it(
