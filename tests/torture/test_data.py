@@ -16,6 +16,7 @@ from tests.torture.own import own, own_files
 
 pytestmark = pytest.mark.torture
 Figures = Callable[[str, object], None]
+EDITED: list[str] = []
 ALL = "download tokenize sample pretrain lora classify instruct evaluate"
 
 
@@ -65,4 +66,5 @@ def test_an_edit_reruns_what_reads_it_until_the_bytes_are_the_same(
         file.write_text(before)
     assert "Running stage" not in run(folder, "dvc", "repro").stdout
     assert (folder / "dvc.lock").read_bytes() == lock
-    figures(f"{name} edited, what ran before the bytes were the same", ran.replace(" ", ", "))
+    EDITED.append(name)
+    figures("data edited, and what ran was what reads them, until the bytes were the same", f"{len(EDITED)} edits")

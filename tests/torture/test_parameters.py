@@ -19,7 +19,7 @@ from pipeline.preset import override
 from pipeline.recording import leaves_of
 from tasks.plan import MAY_RUN, RUN, make_plan
 from tests.reads import EVERYTHING, behind, declared, explained, reads, record_all
-from tests.tiny import CHANGES, EMBEDDED, ROOT, run
+from tests.tiny import CHANGES, EMBEDDED, ROOT, run, set_leaf
 from tests.torture.own import own, own_files
 
 pytestmark = pytest.mark.torture
@@ -108,16 +108,6 @@ def other(value: Any) -> Any:
     if isinstance(value, dict):
         return {**value, "another": 1.0}
     return f"{value}x" if isinstance(value, str) else [*(value or []), "another"]
-
-
-def set_leaf(folder: Path, leaf: str, value: Any) -> None:
-    tree = read_yaml(folder / "params.yaml")
-    *sections, name = leaf.split(".")
-    place = tree
-    for section in sections:
-        place = place[section]
-    place[name] = value
-    (folder / "params.yaml").write_text(dump_yaml(tree))
 
 
 def value_of(folder: Path, leaf: str) -> Any:
