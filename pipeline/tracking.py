@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import platform
 import subprocess
 import sys
 import time
@@ -147,7 +148,7 @@ def _search(tags: dict[str, str]) -> str | None:
 
 def code_tags(source: str) -> dict[str, str]:
     """Tags that say which code ran: git commit, uncommitted changes, library versions. Without git: fewer."""
-    tags = {"mlflow.source.name": source, "mlflow.source.type": "LOCAL"}
+    tags = {"mlflow.source.name": source, "mlflow.source.type": "LOCAL", "version.python": platform.python_version()}
     with suppress(OSError, KeyError, ImportError):
         tags["mlflow.user"] = getpass.getuser()
     if commit := _git("rev-parse", "HEAD"):
