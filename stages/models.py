@@ -37,7 +37,7 @@ def runtime_of(stage: Stage, model: Transformer, total_tokens: int = 0) -> Runti
 
 
 def log_runtime(stage: Stage, runtime: Runtime, variant: str = "") -> None:
-    """What the bytes depend on besides parameters and code, as tags of the MLflow run; a variant's own choices apart."""
+    """What the bytes depend on besides parameters and code, as tags of the MLflow run; a variant's choices apart."""
     chosen = ("compile", "compiler", "dtype")
     label = f"{variant}." if variant else ""
     facts = runtime.describe().items()
