@@ -134,7 +134,7 @@ class Journal:
     def write(self, type: str, **fields: Any) -> None:
         """Append one event, handed to the operating system at once: what a killed process wrote is kept."""
         event = {"type": type, "time": round(time.time() * 1000)} | fields
-        self._file.write(json.dumps(event, sort_keys=True, ensure_ascii=False, allow_nan=False).encode() + b"\n")
+        self._file.write(json.dumps(event, ensure_ascii=False, allow_nan=False).encode() + b"\n")
         self._file.flush()
 
     def metrics(self, values: Mapping[str, float], step: int) -> None:
