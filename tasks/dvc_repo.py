@@ -45,11 +45,16 @@ class Status:
 
 
 def statuses(root: Path, names: Sequence[str]) -> dict[str, Status]:
-    """The status of each stage as the files lie now. ValueError when DVC can't read dvc.yaml or params.yaml."""
+    """The status of each stage as the files lie now. ValueError when DVC can't read dvc.yaml or params.yaml.
+
+    names: in the order of the graph. What an earlier one of them would get back from the run cache counts as there when
+    a later one is asked whether its result can be restored, too.
+    """
     try:
         with _repository(root, wait=False) as repo:
             entries = cache(lambda: _read_lock(root))  # once, and only where a stage is stale: reading takes 85 ms
-            return {name: _status(repo, root, name, entries) for name in names}
+            restored: dict[str, Any] = {}
+            return {name: _status(repo, root, name, entries, restored) for name in names}
     except BlockingIOError as error:
         return {name: Status(busy=str(error)) for name in names}
 
@@ -147,20 +152,23 @@ def _repository(root: Path, wait: bool = True) -> Iterator[Any]:
             raise ValueError(" ".join(str(error).split())) from error
 
 
-def _status(repo: Any, root: Path, name: str, entries: Callable[[], Mapping[str, Any]]) -> Status:
+def _status(
+    repo: Any, root: Path, name: str, entries: Callable[[], Mapping[str, Any]], restored: dict[str, Any]
+) -> Status:
+    """`restored`: what the run cache would bring back, path → DVC's hash of it; this stage's outputs join it."""
     from dvc.lock import LockError
 
     stage = repo.stage.load_one(str(root / "dvc.yaml"), name)
     try:
         if not stage.status():
-            return Status()
+            return Status(restorable=_moved(stage, restored) and _restorable(repo, stage, restored))
     except LockError as error:
         return Status(busy=" ".join(str(error).split()))
     before = entries().get(name)
     if before is None:
-        return Status(("never ran",), restorable=_restorable(repo, stage))
+        return Status(("never ran",), restorable=_restorable(repo, stage, restored))
     reasons, comments = tuple(_reasons(stage)), tuple(sorted(_only_comments(stage, root, before)))
-    return Status(reasons or ("DVC holds it to be changed",), comments, _restorable(repo, stage))
+    return Status(reasons or ("DVC holds it to be changed",), comments, _restorable(repo, stage, restored))
 
 
 def _only_comments(stage: Any, root: Path, before: Mapping[str, Any]) -> dict[str, str]:
@@ -238,7 +246,12 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "…"
 
 
-def _restorable(repo: Any, stage: Any) -> bool:
+def _moved(stage: Any, restored: Mapping[str, Any]) -> bool:
+    """Whether something that is about to be restored differs from what the stage was last made from."""
+    return any(restored.get(dep.def_path, dep.hash_info) != dep.hash_info for dep in stage.deps)
+
+
+def _restorable(repo: Any, stage: Any, restored: dict[str, Any]) -> bool:
     """What DVC's own `restore` decides, without its message: is there a result for the inputs as they are now?"""
     from dvc.exceptions import DvcException
     from dvc.stage.cache import _can_hash
@@ -247,12 +260,18 @@ def _restorable(repo: Any, stage: Any) -> bool:
     try:
         if not _can_hash(stage):
             return False
-        if not stage.changed_stage() and stage.deps_cached() and all(out.hash_info for out in stage.outs):
+        whole = not stage.changed_stage() and stage.deps_cached() and all(out.hash_info for out in stage.outs)
+        if whole and not _moved(stage, restored):
             entry = to_single_stage_lockfile(stage)
         else:
             stage.save_deps()  # in memory only
+            for dep in stage.deps:
+                dep.hash_info = restored.get(dep.def_path, dep.hash_info)
             entry = repo.stage_cache._load(stage)
-        return entry is not None and repo.stage_cache._create_stage(entry, wdir=stage.wdir).outs_cached()
+        if entry is None or not (made := repo.stage_cache._create_stage(entry, wdir=stage.wdir)).outs_cached():
+            return False
+        restored.update({out.def_path: out.hash_info for out in made.outs})
+        return True
     except (DvcException, FileNotFoundError):  # an input is missing
         return False
 

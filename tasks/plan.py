@@ -76,14 +76,15 @@ def _planned(spec: StageSpec, status: Status, before: Sequence[PlannedStage]) ->
     if status.busy is not None:
         return PlannedStage(spec, MAY_RUN, (f"another process is working on it: {status.busy}",))
     own = tuple(reason for reason in status.reasons if not _explained(reason, spec, before))
+    restorable = status.restorable and all(stage.action == RESTORE for stage in before)
     if before and not own:
         names = " and ".join(stage.name for stage in before)
-        return PlannedStage(spec, MAY_RUN, (f"its inputs come from {names}",))
+        return PlannedStage(spec, RESTORE if restorable else MAY_RUN, (f"its inputs come from {names}",))
     if not own:
         return PlannedStage(spec, CACHED)
     if status.comments and not before:
         return PlannedStage(spec, COMMENTS, (f"only comments changed in {', '.join(status.comments)}",))
-    return PlannedStage(spec, RESTORE if status.restorable and not before else RUN, own)
+    return PlannedStage(spec, RESTORE if restorable else RUN, own)
 
 
 def _explained(reason: str, spec: StageSpec, before: Sequence[PlannedStage]) -> bool:

@@ -66,7 +66,23 @@ def test_a_parameter_set_back_is_restored(done: Path) -> None:
     set_number(done, "left", 2)
     dvc(done, "repro")
     set_number(done, "left", 1)
-    assert actions(done) == {"root": "cached", "left": "restore", "right": "cached", "join": "may run"}
+    assert actions(done) == {"root": "cached", "left": "restore", "right": "cached", "join": "restore"}
+
+
+def test_a_chain_that_is_set_back_is_restored_as_a_whole(done: Path) -> None:
+    for number in (2, 1):
+        for name in ("root", "left"):
+            set_number(done, name, number)
+        if number == 2:
+            dvc(done, "repro")
+    assert actions(done) == dict.fromkeys(["root", "left", "right", "join"], "restore")
+    assert reasons(done, "left") == ("left.number 2 → 1",) and reasons(done, "join") == (
+        "its inputs come from left and right",
+    )
+    set_number(done, "right", 3)
+    assert actions(done) == {"root": "restore", "left": "restore", "right": "run", "join": "may run"}
+    set_number(done, "right", 1)
+    assert "Running stage" not in dvc(done, "repro").stdout
 
 
 def test_an_input_that_an_earlier_stage_made_anew_is_named(done: Path) -> None:

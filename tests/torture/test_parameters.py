@@ -166,7 +166,8 @@ def test_what_a_changed_leaf_makes_stale_is_what_reads_it(
         if readers:
             (trained / "dvc.lock").write_text(recorded_with(lock, leaf, other(old)))
             back = {stage.name: stage.action for stage in make_plan(trained).stages}
-            assert {stage for stage, action in back.items() if action == RESTORE} == first_of(trained, readers), leaf
+            restored = {stage for stage, action in back.items() if action == RESTORE}
+            assert first_of(trained, readers) <= restored <= readers, leaf
             (trained / "dvc.lock").write_text(lock)
         checked += 1
     assert make_plan(trained).nothing_to_do
