@@ -22,10 +22,10 @@ TRAININGS = ("pretrain", "lora", "classify", "instruct")
 # what params.yaml says of the runtime, the embedded corpus, and small numbers for everything else
 DEFAULTS = EMBEDDED | {f"runtime.{leaf}": value for leaf, value in
                        {"threads": 2, "precision": "auto", "compile": "auto"}.items()}  # fmt: skip
+# each in a clean clone of its own
 FLOW = ("python", "-m", "flows.train", "--parallel")
 WAYS: dict[str, tuple[str, ...]] = {
     "dvc repro": ("dvc", "repro"),
-    "dvc repro, another clone": ("dvc", "repro"),
     "flow, side by side": (*FLOW, "2"),
     "flow, one after the other": (*FLOW, "1"),
 }
