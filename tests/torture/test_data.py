@@ -67,10 +67,16 @@ def replaced(old: str, new: str) -> Callable[[str], str]:
     ],
 )
 def test_an_edit_reruns_what_reads_it_until_the_bytes_are_the_same(
-    with_vocabulary: Path, tmp_path: Path, figures: Figures, edits: Mapping[str, Callable[[str], str]], ran: str
+    with_vocabulary: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    figures: Figures,
+    edits: Mapping[str, Callable[[str], str]],
+    ran: str,
 ) -> None:
     """Where all that is trained is about to follow, the run ends with the base."""
     folder = Path(shutil.copytree(with_vocabulary, tmp_path / "workspace", symlinks=True))
+    monkeypatch.setenv("SCRIPTORIUM_HOME", str(folder / ".scriptorium"))
     lock, mine = (folder / "dvc.lock").read_bytes(), folder / "data" / "own"
     before = {name: (mine / name).read_text() if (mine / name).exists() else "" for name in edits}
     for name, edit in edits.items():
