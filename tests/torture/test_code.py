@@ -42,6 +42,7 @@ def test_an_edit_of_a_code_file_reaches_the_stages_that_import_it(
 ) -> None:
     folder = Path(shutil.copytree(trained, tmp_path / "workspace", symlinks=True))
     monkeypatch.setenv("SCRIPTORIUM_HOME", str(folder / ".scriptorium"))
+    monkeypatch.chdir(folder)
     graph = load_graph(folder)
     readers: dict[str, set[str]] = {}
     for name, spec in graph.items():

@@ -77,6 +77,7 @@ def test_an_edit_reruns_what_reads_it_until_the_bytes_are_the_same(
     """Where all that is trained is about to follow, the run ends with the base."""
     folder = Path(shutil.copytree(with_vocabulary, tmp_path / "workspace", symlinks=True))
     monkeypatch.setenv("SCRIPTORIUM_HOME", str(folder / ".scriptorium"))
+    monkeypatch.chdir(folder)
     lock, mine = (folder / "dvc.lock").read_bytes(), folder / "data" / "own"
     before = {name: (mine / name).read_text() if (mine / name).exists() else "" for name in edits}
     for name, edit in edits.items():
