@@ -50,11 +50,18 @@ def test_an_edit_of_a_code_file_reaches_the_stages_that_import_it(
             if dep.endswith(".py"):
                 readers.setdefault(dep, set()).add(name)
     syntax.remember(folder / dep for dep in readers)
+    texts = {dep: (folder / dep).read_text() for dep in readers}
+    for dep, text in texts.items():
+        (folder / dep).write_text(f"# a comment\n{text}")
+    plan = make_plan(folder)
+    assert named(plan, COMMENTS) == set(graph) and plan.nothing_to_do
+    for stage in plan.stages:
+        edited = sorted(dep for dep, stages in readers.items() if stage.name in stages)
+        assert stage.reasons == (f"only comments changed in {', '.join(edited)}",)
+    for dep, text in texts.items():
+        (folder / dep).write_text(text)
     for dep, stages in readers.items():
-        text = (folder / dep).read_text()
-        (folder / dep).write_text(text + "\n# a comment\n")
-        plan = make_plan(folder)
-        assert named(plan, COMMENTS) == stages and plan.nothing_to_do, dep
+        text = texts[dep]
         (folder / dep).write_text(text + "\nUNUSED = 1\n")
         plan = make_plan(folder)
         assert named(plan, RUN) == stages and named(plan, MAY_RUN) == behind(folder, stages), dep
