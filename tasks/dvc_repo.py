@@ -43,6 +43,12 @@ class Status:
     def up_to_date(self) -> bool:
         return not self.reasons and self.busy is None
 
+    @property
+    def only_comments(self) -> str:
+        """In words: "only comments changed in a.py, b.py, c.py and 9 more"; empty where that is not so."""
+        shown, more = ", ".join(self.comments[:3]), len(self.comments) - 3
+        return f"only comments changed in {shown}" + (f" and {more} more" if more > 0 else "") if shown else ""
+
 
 def statuses(root: Path, names: Sequence[str]) -> dict[str, Status]:
     """The status of each stage as the files lie now. ValueError when DVC can't read dvc.yaml or params.yaml.

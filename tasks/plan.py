@@ -83,7 +83,7 @@ def _planned(spec: StageSpec, status: Status, before: Sequence[PlannedStage]) ->
     if not own:
         return PlannedStage(spec, CACHED)
     if status.comments and not before:
-        return PlannedStage(spec, COMMENTS, (f"only comments changed in {', '.join(status.comments)}",))
+        return PlannedStage(spec, COMMENTS, (status.only_comments,))
     return PlannedStage(spec, RESTORE if restorable else RUN, own)
 
 

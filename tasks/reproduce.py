@@ -96,7 +96,7 @@ def reproduce(stage: str, setting: Setting, log: Callable[[str], None] = print) 
             _settle(stage, setting)
             return outcome(CACHED)
         if status.comments and accept_comments(setting.root, stage):
-            log(f"{stage}: only comments changed in {', '.join(status.comments)}: its outputs are taken as they are")
+            log(f"{stage}: {status.only_comments}: its outputs are taken as they are")
             _settle(stage, setting)
             return outcome(ACCEPTED)
         for reason in status.reasons:
