@@ -41,6 +41,8 @@ from torch import Tensor, nn
 BFLOAT16_FROM = 2_000_000  # parameters
 COMPILE_FROM = 1e14  # floating-point operations in the blocks in a whole training: 6 a parameter and token
 
+VECTOR_UNITS = ("amx", "asimd", "avx", "bf16", "fma", "sme", "sse4", "sve")
+
 
 @dataclass(frozen=True)
 class Runtime:
@@ -100,6 +102,7 @@ class Runtime:
             "compiler": compiler_version() if self.compile else "none",
             "device": self.device.split(":")[0],
             "dtype": self.dtype,
+            "features": "" if on_cuda else processor_features(),
             "numpy": np.__version__,
             "processor": torch.cuda.get_device_name() if on_cuda else processor_name(),
             "python": platform.python_version(),
@@ -205,6 +208,16 @@ def processor_name() -> str:
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()
+
+
+def processor_features() -> str:
+    """Linux's words for its vector and matrix units; a processor's name alone may say "AMD EPYC" of many kinds."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.split("\t", 1)[0].strip() in ("flags", "Features"):
+                words = line.split(":", 1)[1].split()
+                return " ".join(sorted(word for word in words if word.startswith(VECTOR_UNITS)))
+    return ""
 
 
 def keep_large_blocks() -> None:

@@ -84,6 +84,11 @@ def md5_file(path: Path | str, cache: Path | None = None) -> str:
     return value
 
 
+def md5_bytes(data: bytes) -> str:
+    """The md5 that DVC would give a file of these bytes."""
+    return str(_md5(data).hexdigest())
+
+
 def md5_path(path: Path | str, *, root: Path | str | None = None, cache: Path | None = None) -> str:
     """The md5 that dvc.lock holds for a file or folder. FileNotFoundError when there is none.
 

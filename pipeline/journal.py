@@ -147,7 +147,7 @@ class Journal:
         """Append one event, handed to the operating system at once: what a killed process wrote is kept."""
         fields = fields if type == "metrics" else scrubbed(fields)  # what the journal has, MLflow gets
         event = {"type": type, "time": round(time.time() * 1000)} | fields
-        line = json.dumps(event, sort_keys=True, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+        line = json.dumps(event, ensure_ascii=False, allow_nan=False).encode() + b"\n"
         rest = b"\n" + line if self._torn else line
         self._torn = True  # a full disk takes a part of it: what follows begins on a line of its own
         while rest:

@@ -1,7 +1,8 @@
 """The ledger: which MLflow run made which bytes. Append-only JSON Lines in HOME, read before MLflow is asked.
 
 A line: {stage, inputs, outputs, key, run_id}; inputs and outputs are `fingerprint.digest`s, `run_id` is null as long as
-the run has reached no tracking server. It is a memory only: deleting it costs look-ups in MLflow, nothing else.
+the run has reached no tracking server. Lines of another kind, {md5, syntax}, are `pipeline/syntax.py`'s. It is a memory
+only: deleting it costs look-ups in MLflow, and a run where only comments changed, nothing else.
 """
 
 from __future__ import annotations
@@ -37,9 +38,15 @@ def entries() -> list[dict[str, Any]]:
 
 
 def newest(**fields: Any) -> dict[str, Any] | None:
-    """The last line whose fields have these values, or None: `newest(stage="pretrain", inputs=…, outputs=…)`."""
-    wanted = fields.items()
-    return next((entry for entry in reversed(entries()) if all(entry.get(k) == v for k, v in wanted)), None)
+    """What is known of the newest run whose line has these values, or None: `newest(stage="pretrain", outputs=…)`.
+
+    A run's last line counts, and the place of its first: `make sync` may add one for a run of last week.
+    """
+    found: dict[Any, dict[str, Any]] = {}
+    for entry in entries():
+        if all(entry.get(name) == value for name, value in fields.items()):
+            found[entry.get("key")] = entry
+    return next(reversed(found.values()), None)
 
 
 def _parse(line: str) -> dict[str, Any] | None:

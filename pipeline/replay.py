@@ -29,9 +29,9 @@ class Replay:
     got, also when it fails.
     """
 
-    def __init__(self, server: Store, key: str, state: Sent, *, parent_run: RunOf, run_of: RunOf) -> None:
+    def __init__(self, server: Store, key: str, state: Sent, *, run_of: RunOf) -> None:
         self.server, self.client, self.key, self.state = server, server.client, key, state
-        self.parent_run, self.run_of = parent_run, run_of
+        self.run_of = run_of
         self.folder = paths.journal() / key
         self.points: list[Any] = []
 
@@ -65,7 +65,7 @@ class Replay:
 
         tags = {**event["tags"], "scriptorium.key": self.key}
         known = self.state.run_id or self.server.find({"scriptorium.key": self.key})
-        if event["parent"] and (parent := self.parent_run(event["parent"])):
+        if event["parent"] and (parent := self.run_of(event["parent"])):
             tags["mlflow.parentRunId"] = parent
         if known is None:
             run = self.client.create_run(

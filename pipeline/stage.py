@@ -19,7 +19,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
-from pipeline import journal, kept, ledger, outputs, paths, sync
+from pipeline import journal, kept, ledger, outputs, paths, sync, syntax
 from pipeline.faults import passing
 from pipeline.files import md5_path, remove_tree, write_json
 from pipeline.fingerprint import digest, inputs_of, outputs_of
@@ -71,6 +71,11 @@ class Stage:
         if self.journal:
             self.journal.metrics(values, step)
             evaluated(values, step)
+
+    def log_tags(self, values: Mapping[str, object]) -> None:
+        """Words about this run that are no parameter: what it computes on."""
+        if self.journal:
+            self.journal.write("tags", values={name: str(value) for name, value in values.items()})
 
     def log_artifact(self, path: Path, folder: str = "") -> None:
         """A file or folder for MLflow, as it is now."""
@@ -135,6 +140,7 @@ class Stage:
     def start_record(self) -> None:
         """Open the journal (the unfinished one of these inputs, if any) and tell it what goes in."""
         self.journal = Journal.of_stage(self.name, self.fingerprint)
+        syntax.remember(self.inputs["deps"])
         tags = {"dvc.stage": self.name, "dvc.inputs": self.fingerprint, **code_tags(f"stages.{self.name}")}
         parent = os.environ.get("SCRIPTORIUM_PARENT")
         self.journal.write("start", name=self.name, parent=parent, params=leaves(self.inputs["params"]), tags=tags,

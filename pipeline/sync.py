@@ -27,7 +27,7 @@ from pipeline.store import Store, store, tracking_uri
 EVERY_S = 5.0
 REST_S = 30.0  # after a failure
 SLOW_S = 3.0  # a failure that took longer is not tried again while somebody waits
-PARENT_WAIT_S = 10.0
+OTHER_WAIT_S = 10.0
 DYING_S = 1.0  # from the moment a process's pipes close to its end
 
 
@@ -160,18 +160,20 @@ def _replay(key: str, state: Sent, begin_only: bool) -> None:
     server = store(tracking_uri())
 
     def run_of(other: str) -> str | None:
+        """The run of another journal, made now if need be: a child that is sent without its parent, or a summary
+        without the stage that it links to, would never find it again.
+
+        Made and no more: what else they have to say is sent in their turn. A parent that is waiting for this has its
+        run already, and its lock is held.
+        """
+        known = journal.sent(other)
+        if known.run_id and known.uri == server.address and server.has(known.run_id):
+            return known.run_id
+        if (paths.journal() / other).is_dir() and (run_id := send(other, OTHER_WAIT_S, begin_only=True)):
+            return run_id
         return run_id_of(other) or server.find({"scriptorium.key": other})
 
-    def parent_run(parent: str) -> str | None:
-        """The parent's run, made now if need be: a child that is sent without it would never find it again.
-
-        Made and no more: the parent's summary links to its children, whose runs are about to be made.
-        """
-        if (paths.journal() / parent).is_dir() and (run_id := send(parent, PARENT_WAIT_S, begin_only=True)):
-            return run_id
-        return run_of(parent)
-
-    Replay(server, key, state, parent_run=parent_run, run_of=run_of).run(begin_only)
+    Replay(server, key, state, run_of=run_of).run(begin_only)
 
 
 def _remember(key: str, state: Sent) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import platform
 import subprocess
 import sys
 import time
@@ -146,11 +147,18 @@ def why_unsent() -> str:
 
 
 def find_run(stage: str, inputs: str, outputs: str) -> str | None:
-    """The newest run that made these outputs from these inputs (digests): by the ledger, then by MLflow's tags."""
-    entry = ledger.newest(stage=stage, inputs=inputs, outputs=outputs)
-    if entry is not None and (known := entry.get("run_id") or sync.run_id_of(entry["key"])):
-        return str(known)
-    return _search({"dvc.stage": stage, "dvc.inputs": inputs, "dvc.outputs": outputs})
+    """The newest run that made these outputs from these inputs (digests), or, where none did, from whatever inputs.
+
+    By the ledger, then by MLflow's tags. Other inputs than any run's stand in dvc.lock where comments were edited and
+    the outputs taken as they are, or after somebody's `dvc commit`.
+    """
+    for made in ({"inputs": inputs, "outputs": outputs}, {"outputs": outputs}):
+        entry = ledger.newest(stage=stage, **made)
+        if entry is not None and (known := entry.get("run_id") or sync.run_id_of(entry["key"])):
+            return str(known)
+        if found := _search({"dvc.stage": stage, **{f"dvc.{name}": value for name, value in made.items()}}):
+            return found
+    return None
 
 
 def _search(tags: dict[str, str]) -> str | None:
@@ -171,7 +179,7 @@ def _search(tags: dict[str, str]) -> str | None:
 
 def code_tags(source: str) -> dict[str, str]:
     """Tags that say which code ran: git commit, uncommitted changes, library versions. Without git: fewer."""
-    tags = {"mlflow.source.name": source, "mlflow.source.type": "LOCAL"}
+    tags = {"mlflow.source.name": source, "mlflow.source.type": "LOCAL", "version.python": platform.python_version()}
     with suppress(OSError, KeyError, ImportError):
         tags["mlflow.user"] = getpass.getuser()
     if commit := _git("rev-parse", "HEAD"):

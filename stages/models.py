@@ -36,6 +36,14 @@ def runtime_of(stage: Stage, model: Transformer, total_tokens: int = 0) -> Runti
     )
 
 
+def log_runtime(stage: Stage, runtime: Runtime, variant: str = "") -> None:
+    """What the bytes depend on besides parameters and code, as tags of the MLflow run; a variant's choices apart."""
+    chosen = ("compile", "compiler", "dtype")
+    label = f"{variant}." if variant else ""
+    facts = runtime.describe().items()
+    stage.log_tags({f"runtime.{label if name in chosen else ''}{name}": value for name, value in facts})
+
+
 def shares(model: Transformer, total: int | None = None) -> dict[str, float]:
     """All parameters, and those trained; `total` where adapters should not count among all."""
     trained, whole = n_trainable(model), total or model.n_parameters

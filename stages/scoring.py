@@ -20,7 +20,7 @@ from gpt.tokens import read_index
 from pipeline.stage import Stage
 from stages.items import HELD_OUT, MESSAGES, read_entries
 from stages.lines import read_lines
-from stages.models import runtime_of, starting_model
+from stages.models import log_runtime, runtime_of, starting_model
 from stages.windows import TOKENS, documents_of, floor_of, parts, rows_of, whole_documents
 
 TRAINING_ROWS = 512  # of the training part, to show how much better the model knows it; held-out parts count whole
@@ -40,6 +40,7 @@ def language_scores(stage: Stage) -> tuple[dict[str, Any], pd.DataFrame]:
         model = starting_model(name, stage.params.seed)
         runtime = runtime_of(stage, model)
         runtime.prepare(model)
+        log_runtime(stage, runtime)
         found[name] = {}
         for part in [part for part in parts() if name == "pretrained" or part in HELD_OUT]:
             rows = rows_of(part, model.config.context_length)

@@ -18,6 +18,7 @@ from gpt.train import Batch, Loss, TrainResult, TrainSettings, train
 from pipeline import schema
 from pipeline.faults import passing
 from pipeline.stage import Stage
+from stages.models import log_runtime
 
 Order = MixedOrder | ByLength
 
@@ -68,6 +69,7 @@ def fit(
     `unit` names what the loss counts: tokens, messages, answer tokens.
     """
     label = f"{variant}/" if variant else ""
+    log_runtime(stage, runtime, variant)
     print(f"{total_steps} steps, {n_trainable(model):,} trained parameters; {runtime.reason}", flush=True)
     with stage.progress(total_steps, "steps", variant) as progress:
 

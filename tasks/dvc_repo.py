@@ -10,17 +10,18 @@ import json
 import logging
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML, YAMLError
 
-from pipeline import kept, paths
-from pipeline.files import remove_tree, write_atomic
-from pipeline.fingerprint import digest, locked_inputs
+from pipeline import kept, paths, syntax
+from pipeline.files import md5_bytes, remove_tree, write_atomic
+from pipeline.fingerprint import digest, locked_inputs, locked_outputs
 from pipeline.locks import CLOCK_S, hold
 from pipeline.params import leaves
 from pipeline.secrets import without_secrets
@@ -30,9 +31,13 @@ _one_at_a_time = threading.Lock()
 
 @dataclass(frozen=True)
 class Status:
-    """Why DVC would run a stage (nothing: it is up to date), and whether its run cache holds the result already."""
+    """Why DVC would run a stage (nothing: it is up to date), and whether its run cache holds the result already.
+
+    `comments`: the edited code files, where nothing else is a reason and none of them is another program than before.
+    """
 
     reasons: tuple[str, ...] = ()
+    comments: tuple[str, ...] = ()
     restorable: bool = False
     busy: str | None = None  # another process works on the stage's files, so that nothing can be said: who
 
@@ -40,14 +45,50 @@ class Status:
     def up_to_date(self) -> bool:
         return not self.reasons and self.busy is None
 
+    @property
+    def only_comments(self) -> str:
+        """In words: "only comments changed in a.py, b.py, c.py and 9 more"; empty where that is not so."""
+        shown, more = ", ".join(self.comments[:3]), len(self.comments) - 3
+        return f"only comments changed in {shown}" + (f" and {more} more" if more > 0 else "") if shown else ""
+
 
 def statuses(root: Path, names: Sequence[str]) -> dict[str, Status]:
-    """The status of each stage as the files lie now. ValueError when DVC can't read dvc.yaml or params.yaml."""
+    """The status of each stage as the files lie now. ValueError when DVC can't read dvc.yaml or params.yaml.
+
+    names: in the order of the graph. What an earlier one of them would get back from the run cache counts as there when
+    a later one is asked whether its result can be restored, too.
+    """
     try:
         with _repository(root, wait=False) as repo:
-            return {name: _status(repo, root, name) for name in names}
+            entries = cache(lambda: _read_lock(root))  # once, and only where a stage is stale: reading takes 85 ms
+            restored: dict[str, Any] = {}
+            return {name: _status(repo, root, name, entries, restored) for name in names}
     except BlockingIOError as error:
         return {name: Status(busy=str(error)) for name in names}
+
+
+def accept_comments(root: Path, name: str) -> bool:
+    """`dvc commit -f`, for a stage whose code changed in comments alone; False where more than that has changed.
+
+    What is about to be recorded is looked at once more: somebody may be editing in this very moment.
+    """
+    from dvc.stage.serialize import to_single_stage_lockfile
+
+    with _repository(root) as repo:
+        stage = repo.stage.load_one(str(root / "dvc.yaml"), name)
+        before = _read_lock(root).get(name)
+        if before is None or not (edited := _only_comments(stage, root, before)):
+            return False
+        stage.save(run_cache=False)  # in memory only
+        now = to_single_stage_lockfile(stage)
+        was, found = locked_inputs(before), locked_inputs(now)
+        if found != was | {"deps": was["deps"] | edited} or locked_outputs(now) != locked_outputs(before):
+            return False
+        syntax.remember(root / path for path in edited)
+        repo.stage_cache.save(stage)
+        stage.commit()
+        stage.dump(update_pipeline=False)
+    return True
 
 
 def lock_entries(root: Path) -> dict[str, dict[str, Any]]:
@@ -137,17 +178,43 @@ def _repository(root: Path, wait: bool = True) -> Iterator[Any]:
             raise ValueError(" ".join(str(error).split())) from error
 
 
-def _status(repo: Any, root: Path, name: str) -> Status:
+def _status(
+    repo: Any, root: Path, name: str, entries: Callable[[], Mapping[str, Any]], restored: dict[str, Any]
+) -> Status:
+    """`restored`: what the run cache would bring back, path → DVC's hash of it; this stage's outputs join it."""
     from dvc.lock import LockError
 
     stage = repo.stage.load_one(str(root / "dvc.yaml"), name)
     try:
         if not stage.status():
-            return Status()
+            return Status(restorable=_moved(stage, restored) and _restorable(repo, stage, restored))
     except LockError as error:
         return Status(busy=" ".join(str(error).split()))
-    reasons = tuple(_reasons(stage)) if name in _read_lock(root) else ("never ran",)
-    return Status(reasons or ("DVC holds it to be changed",), _restorable(repo, stage))
+    before = entries().get(name)
+    if before is None:
+        return Status(("never ran",), restorable=_restorable(repo, stage, restored))
+    reasons, comments = tuple(_reasons(stage)), tuple(sorted(_only_comments(stage, root, before)))
+    return Status(reasons or ("DVC holds it to be changed",), comments, _restorable(repo, stage, restored))
+
+
+def _only_comments(stage: Any, root: Path, before: Mapping[str, Any]) -> dict[str, str]:
+    """path → md5 of the edited code files, where each is the program it was and nothing else differs from dvc.lock."""
+    from dvc.dependency import ParamsDependency
+
+    if stage.cmd_changed or stage.is_callback or stage.always_changed or any(out.status() for out in stage.outs):
+        return {}
+    locked, known = locked_inputs(before)["deps"], syntax.known_versions()
+    edited = {}
+    for dep in _parameters_first(stage.deps):
+        if dep.status():
+            path = dep.def_path
+            if isinstance(dep, ParamsDependency) or not path.endswith(".py") or not (root / path).is_file():
+                return {}
+            source = (root / path).read_bytes()
+            if known.get(locked.get(path, "")) != syntax.syntax_digest(source):
+                return {}
+            edited[path] = md5_bytes(source)
+    return edited
 
 
 def _reasons(stage: Any) -> Iterator[str]:
@@ -158,7 +225,7 @@ def _reasons(stage: Any) -> Iterator[str]:
         yield "its command changed"
     if stage.is_callback or stage.always_changed:
         yield "it always runs"
-    for dep in () if stage.frozen else sorted(stage.deps, key=lambda dep: not isinstance(dep, ParamsDependency)):
+    for dep in () if stage.frozen else _parameters_first(stage.deps):
         found = dep.status()
         if isinstance(dep, ParamsDependency):
             yield from _changed_params(dep, found)
@@ -175,6 +242,12 @@ def _reasons(stage: Any) -> Iterator[str]:
             }.get(next(iter(found.values())), f"its output {out.def_path} was changed by hand")
 
 
+def _parameters_first(deps: Iterable[Any]) -> list[Any]:
+    from dvc.dependency import ParamsDependency
+
+    return sorted(deps, key=lambda dep: not isinstance(dep, ParamsDependency))
+
+
 def _changed_params(dep: Any, found: Mapping[str, Any]) -> Iterator[str]:
     changed: Any = next(iter(found.values()), {})
     if isinstance(changed, str):  # the whole file: deleted, or never recorded
@@ -184,6 +257,8 @@ def _changed_params(dep: Any, found: Mapping[str, Any]) -> Iterator[str]:
     before = leaves({name: old[name] for name in changed if name in old})
     now = leaves({name: new[name] for name in changed if name in new})
     for leaf in [*now, *(leaf for leaf in before if leaf not in now)]:
+        if any(name.startswith(f"{leaf}.") for name in (*now, *before)):
+            continue  # an empty mapping that was filled, or has been emptied: its leaves say so
         if leaf not in now:
             yield f"{leaf} is gone from {dep.def_path}"
         elif leaf not in before:
@@ -197,7 +272,12 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "…"
 
 
-def _restorable(repo: Any, stage: Any) -> bool:
+def _moved(stage: Any, restored: Mapping[str, Any]) -> bool:
+    """Whether something that is about to be restored differs from what the stage was last made from."""
+    return any(restored.get(dep.def_path, dep.hash_info) != dep.hash_info for dep in stage.deps)
+
+
+def _restorable(repo: Any, stage: Any, restored: dict[str, Any]) -> bool:
     """What DVC's own `restore` decides, without its message: is there a result for the inputs as they are now?"""
     from dvc.exceptions import DvcException
     from dvc.stage.cache import _can_hash
@@ -206,12 +286,18 @@ def _restorable(repo: Any, stage: Any) -> bool:
     try:
         if not _can_hash(stage):
             return False
-        if not stage.changed_stage() and stage.deps_cached() and all(out.hash_info for out in stage.outs):
+        whole = not stage.changed_stage() and stage.deps_cached() and all(out.hash_info for out in stage.outs)
+        if whole and not _moved(stage, restored):
             entry = to_single_stage_lockfile(stage)
         else:
             stage.save_deps()  # in memory only
+            for dep in stage.deps:
+                dep.hash_info = restored.get(dep.def_path, dep.hash_info)
             entry = repo.stage_cache._load(stage)
-        return entry is not None and repo.stage_cache._create_stage(entry, wdir=stage.wdir).outs_cached()
+        if entry is None or not (made := repo.stage_cache._create_stage(entry, wdir=stage.wdir)).outs_cached():
+            return False
+        restored.update({out.def_path: out.hash_info for out in made.outs})
+        return True
     except (DvcException, FileNotFoundError):  # an input is missing
         return False
 

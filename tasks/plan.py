@@ -13,12 +13,16 @@ from pathlib import Path
 from pipeline.graph import StageSpec, load_graph, overlap, select, waves
 from tasks.dvc_repo import Status, statuses
 
-RUN, RESTORE, MAY_RUN, CACHED = "run", "restore", "may run", "cached"
+RUN, RESTORE, MAY_RUN, COMMENTS, CACHED = "run", "restore", "may run", "comments only", "cached"
 
 
 @dataclass(frozen=True)
 class PlannedStage:
-    """`action` is "run", "restore" (from DVC's run cache), "may run" or "cached"; `reasons` say why, in words."""
+    """`reasons` say in words why there is something to do.
+
+    `action` is "run", "restore" (from DVC's run cache), "may run", "comments only" (nothing runs: the flow takes the
+    outputs as they are) or "cached".
+    """
 
     spec: StageSpec
     action: str
@@ -27,6 +31,11 @@ class PlannedStage:
     @property
     def name(self) -> str:
         return self.spec.name
+
+    @property
+    def settled(self) -> bool:
+        """Its outputs stay what they are."""
+        return self.action in (COMMENTS, CACHED)
 
 
 @dataclass(frozen=True)
@@ -38,16 +47,17 @@ class Plan:
 
     @property
     def nothing_to_do(self) -> bool:
-        return all(stage.action == CACHED for stage in self.stages)
+        return all(stage.settled for stage in self.stages)
 
     def __str__(self) -> str:
         """A line a stage, further reasons below it."""
         wide = max((len(stage.name) for stage in self.stages), default=0)
+        beside = max((len(stage.action) for stage in self.stages if len(stage.action) > 7), default=7)
         lines = []
         for stage in self.stages:
             first, *others = stage.reasons or ("up to date",)
-            lines.append(f"{stage.name:{wide}}  {stage.action:8} {first}")
-            lines += [f"{'':{wide}}  {'':8} {reason}" for reason in others]
+            lines.append(f"{stage.name:{wide}}  {stage.action:{beside}}  {first}")
+            lines += [f"{'':{wide}}  {'':{beside}}  {reason}" for reason in others]
         return "\n".join(lines)
 
 
@@ -57,7 +67,7 @@ def make_plan(root: Path, targets: Sequence[str] | None = None) -> Plan:
     found = statuses(root, list(graph))
     planned: dict[str, PlannedStage] = {}
     for name, spec in graph.items():
-        before = [planned[other] for other in spec.upstream if planned[other].action != CACHED]
+        before = [planned[other] for other in spec.upstream if not planned[other].settled]
         planned[name] = _planned(spec, found[name], before)
     return Plan(tuple(planned.values()), tuple(map(tuple, waves(graph))))
 
@@ -66,12 +76,15 @@ def _planned(spec: StageSpec, status: Status, before: Sequence[PlannedStage]) ->
     if status.busy is not None:
         return PlannedStage(spec, MAY_RUN, (f"another process is working on it: {status.busy}",))
     own = tuple(reason for reason in status.reasons if not _explained(reason, spec, before))
+    restorable = status.restorable and all(stage.action == RESTORE for stage in before)
     if before and not own:
         names = " and ".join(stage.name for stage in before)
-        return PlannedStage(spec, MAY_RUN, (f"its inputs come from {names}",))
+        return PlannedStage(spec, RESTORE if restorable else MAY_RUN, (f"its inputs come from {names}",))
     if not own:
         return PlannedStage(spec, CACHED)
-    return PlannedStage(spec, RESTORE if status.restorable and not before else RUN, own)
+    if status.comments and not before:
+        return PlannedStage(spec, COMMENTS, (status.only_comments,))
+    return PlannedStage(spec, RESTORE if restorable else RUN, own)
 
 
 def _explained(reason: str, spec: StageSpec, before: Sequence[PlannedStage]) -> bool:

@@ -18,21 +18,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import paths
+from pipeline import paths, syntax
 from pipeline.fingerprint import digest, inputs_of
 from pipeline.graph import StageSpec, load_graph
 from pipeline.locks import hold
 from pipeline.receipt import Receipt, read_receipt
 from pipeline.signals import grace_s
 from tasks.command import End, run_supervised
-from tasks.dvc_repo import Status, prune_checkpoints, statuses
+from tasks.dvc_repo import Status, accept_comments, prune_checkpoints, statuses
 from tasks.misrecorded import take_back
 
 if TYPE_CHECKING:
     from prefect import Task
     from prefect.states import State
 
-RAN, CACHED, RESTORED, FAILED, STOPPED, NOT_REACHED = "ran", "cached", "restored", "failed", "stopped", "not reached"
+RAN, CACHED, RESTORED, ACCEPTED = "ran", "cached", "restored", "comments only"
+FAILED, STOPPED, NOT_REACHED = "failed", "stopped", "not reached"
 RETRIES, RETRY_DELAY_S = 2, 5.0
 SAVING_S = 3.0  # for the checkpoint of a stage that was interrupted in the middle of a step
 AGAIN = "Again"  # the name of the state of a failure that may pass: the stage is tried once more
@@ -81,7 +82,7 @@ class Outcome:
 
     @property
     def good(self) -> bool:
-        return self.what in (RAN, CACHED, RESTORED)
+        return self.what in (RAN, CACHED, RESTORED, ACCEPTED)
 
 
 def reproduce(stage: str, setting: Setting, log: Callable[[str], None] = print) -> Outcome:
@@ -98,8 +99,12 @@ def reproduce(stage: str, setting: Setting, log: Callable[[str], None] = print) 
         if status.busy is not None:
             return outcome(FAILED, message=f"waited {setting.limit_s(stage):g} s for another process: {status.busy}")
         if status.up_to_date:
-            prune_checkpoints(setting.root, stage)
+            _settle(stage, setting)
             return outcome(CACHED)
+        if status.comments and accept_comments(setting.root, stage):
+            log(f"{stage}: {status.only_comments}: its outputs are taken as they are")
+            _settle(stage, setting)
+            return outcome(ACCEPTED)
         for reason in status.reasons:
             log(f"{stage}: {reason}")
         with _alone(stage, setting, log) as holder:
@@ -112,7 +117,7 @@ def reproduce(stage: str, setting: Setting, log: Callable[[str], None] = print) 
             if end.status == 0:
                 if edited := take_back(setting.root, stage, receipt):
                     return outcome(FAILED, message=edited, kind="user", receipt=receipt)
-                prune_checkpoints(setting.root, stage)
+                _settle(stage, setting)
     except ValueError as error:  # a broken dvc.yaml or params.yaml
         return outcome(FAILED, message=str(error), kind="user")
     if setting.stop.is_set() and end.status != 0:
@@ -155,10 +160,16 @@ def stage_task(spec: StageSpec, setting: Setting, outcomes: dict[str, Outcome]) 
             return Cancelled(message="the flow was stopped")
         if result.what == FAILED:
             return Failed(message=failure)
-        name = {CACHED: "Cached", RESTORED: "Restored"}.get(result.what)
+        name = {CACHED: "Cached", RESTORED: "Restored", ACCEPTED: "CommentsOnly"}.get(result.what)
         return Completed(name=name, message=f"{result.what} ({result.seconds:.1f} s)")
 
     return run_stage
+
+
+def _settle(stage: str, setting: Setting) -> None:
+    """What is done once dvc.lock names the outputs: checkpoints go, and the code's versions are noted."""
+    prune_checkpoints(setting.root, stage)
+    syntax.remember(path for dep in load_graph(setting.root)[stage].deps if (path := setting.root / dep).is_file())
 
 
 def _settled_status(stage: str, setting: Setting, log: Callable[[str], None]) -> Status:

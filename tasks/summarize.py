@@ -17,12 +17,20 @@ from pipeline.files import write_json
 from pipeline.fingerprint import digest, locked_inputs, locked_outputs, lookup
 from pipeline.graph import StageSpec
 from tasks.dvc_repo import lock_entries
-from tasks.reproduce import CACHED, FAILED, NOT_REACHED, RAN, RESTORED, STOPPED, Outcome
+from tasks.reproduce import ACCEPTED, CACHED, FAILED, NOT_REACHED, RAN, RESTORED, STOPPED, Outcome
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-COLOURS = {RAN: "green", CACHED: "dim", RESTORED: "cyan", FAILED: "bold red", STOPPED: "yellow", NOT_REACHED: "yellow"}
+COLOURS = {
+    RAN: "green",
+    CACHED: "dim",
+    ACCEPTED: "dim",
+    RESTORED: "cyan",
+    FAILED: "bold red",
+    STOPPED: "yellow",
+    NOT_REACHED: "yellow",
+}
 
 
 @dataclass(frozen=True)
@@ -52,7 +60,7 @@ def summarize(root: Path, graph: Mapping[str, StageSpec], outcomes: Mapping[str,
         run_id, key = (receipt.run_id, receipt.key) if receipt is not None else (None, None)
         if run_id is None and key is not None:
             run_id = sync.run_id_of(key)
-        if outcome.what in (CACHED, RESTORED) and (entry := entries.get(name)):
+        if outcome.what in (CACHED, RESTORED, ACCEPTED) and (entry := entries.get(name)):
             run_id = tracking.find_run(name, digest(locked_inputs(entry)), digest(locked_outputs(entry)))
         metric, value = key_metric(root, spec) if outcome.good else ("", None)
         row = Row(name, outcome.what, round(outcome.seconds, 2), metric, value, run_id, key, outcome.message)

@@ -86,6 +86,8 @@ def test_mlflow_holds_a_run_a_stage_with_parameters_metrics_data_and_models(by_f
     assert found.info.status == "FINISHED"
     assert found.data.params["pretrain.learning_rate"] == "0.001"
     assert found.data.params["model.emb_dim"] == "16"
+    assert found.data.tags["runtime.threads"] == "1" and found.data.tags["runtime.dtype"] == "float32"
+    assert {"runtime.processor", "runtime.features", "version.torch", "version.python"} <= set(found.data.tags)
     assert found.data.metrics["final/validation_loss"] == pytest.approx(read(folder, "pretrain")["validation_loss"])
     steps = [metric.step for metric in client.get_metric_history(runs["pretrain"], "loss")]
     assert steps == list(range(1, read(folder, "pretrain")["steps"] + 1))

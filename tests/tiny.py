@@ -114,6 +114,18 @@ def make_workspace(folder: Path, changes: Mapping[str, Any] = CHANGES) -> Path:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, folder / name)
     write_own_data(folder / "data" / "own")
+    set_leaves(folder, changes)
+    for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "A tiny workspace"]):
+        subprocess.run(["git", "-c", "user.name=t", "-c", "user.email=t@localhost", *command], cwd=folder, check=True)
+    return folder
+
+
+def set_leaf(folder: Path, leaf: str, value: Any) -> None:
+    set_leaves(folder, {leaf: value})
+
+
+def set_leaves(folder: Path, changes: Mapping[str, Any]) -> None:
+    """Edit params.yaml."""
     params = read_yaml(folder / "params.yaml")
     for path, value in changes.items():
         *sections, leaf = path.split(".")
@@ -122,9 +134,6 @@ def make_workspace(folder: Path, changes: Mapping[str, Any] = CHANGES) -> Path:
             place = place[section]
         place[leaf] = value
     (folder / "params.yaml").write_text(dump_yaml(params))
-    for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "A tiny workspace"]):
-        subprocess.run(["git", "-c", "user.name=t", "-c", "user.email=t@localhost", *command], cwd=folder, check=True)
-    return folder
 
 
 def environment_of(folder: Path, **more: str) -> dict[str, str]:

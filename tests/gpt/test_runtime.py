@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -78,6 +79,18 @@ def test_describe_says_what_can_change_digits() -> None:
     assert described["threads"] == 1
     assert described == choose().describe()
     assert replace(choose(), dtype="bfloat16").describe() != described
+    known = Path("/proc/cpuinfo").read_text() if described["features"] else ""
+    assert all(word in known for word in described["features"].split())
+
+
+def test_the_threads_are_those_of_the_parameters() -> None:
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 3):
+            choose(threads=threads).prepare(torch.nn.Linear(1, 1))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_autocast() -> None:

@@ -125,9 +125,28 @@ def test_a_flow_has_a_parent_run_with_links(server: Store, capfd: pytest.Capture
     assert [entry.path for entry in server.client.list_artifacts(parent_run)] == ["summary.md"]
     paths.ledger_file().unlink()
     assert find_run("pretrain", "i1", "o1") == run_id
-    assert find_run("pretrain", "i2", "o1") is None
+    assert find_run("pretrain", "i2", "o1") == run_id  # taken as it was, after an edit of comments
+    assert find_run("pretrain", "i1", "o2") is None
     told = capfd.readouterr()
     assert (told.out, told.err) == ("", "")
+
+
+def test_a_summary_links_to_a_stage_whose_run_is_yet_to_be_made(server: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A flow that ends before its follower has started: its journal may be the first that is sent."""
+    monkeypatch.setenv("SCRIPTORIUM_SYNC", "0")
+    parent = start_parent("train")
+    child = Journal("quick-1")
+    child.write("start", name="evaluate", parent=parent.key, params={}, tags={"dvc.stage": "evaluate"})
+    child.end(journal.FINISHED)
+    rows = [{"stage": "evaluate", "what happened": "ran", "metric": "", "run_id": None, "key": child.key}]
+    assert finish_parent(parent, rows, wait_s=0) is None
+    parent_run = sync.send(parent.key)
+    assert parent_run is not None
+    run_id = sync.send(child.key)
+    lines = server.client.get_run(parent_run).data.tags["mlflow.note.content"].splitlines()
+    assert lines[0] == "| stage | what happened | metric | run |" and f"/runs/{run_id})" in lines[2]
+    assert server.client.get_run(str(run_id)).data.tags["mlflow.parentRunId"] == parent_run
+    assert journal.unsent() == [] and ledger.newest(key=child.key)["run_id"] == run_id
 
 
 def test_a_run_that_dies_without_a_word_is_marked_killed(server: Store) -> None:

@@ -66,7 +66,45 @@ def test_a_parameter_set_back_is_restored(done: Path) -> None:
     set_number(done, "left", 2)
     dvc(done, "repro")
     set_number(done, "left", 1)
-    assert actions(done) == {"root": "cached", "left": "restore", "right": "cached", "join": "may run"}
+    assert actions(done) == {"root": "cached", "left": "restore", "right": "cached", "join": "restore"}
+
+
+def test_a_chain_that_is_set_back_is_restored_as_a_whole(done: Path) -> None:
+    for number in (2, 1):
+        for name in ("root", "left"):
+            set_number(done, name, number)
+        if number == 2:
+            dvc(done, "repro")
+    assert actions(done) == dict.fromkeys(["root", "left", "right", "join"], "restore")
+    assert reasons(done, "left") == ("left.number 2 → 1",) and reasons(done, "join") == (
+        "its inputs come from left and right",
+    )
+    set_number(done, "right", 3)
+    assert actions(done) == {"root": "restore", "left": "restore", "right": "run", "join": "may run"}
+    set_number(done, "right", 1)
+    assert "Running stage" not in dvc(done, "repro").stdout
+
+
+def test_an_input_that_an_earlier_stage_made_anew_is_named(done: Path) -> None:
+    set_number(done, "root", 2)
+    dvc(done, "repro", "--single-item", "root")
+    assert actions(done) == {"root": "cached", "left": "run", "right": "run", "join": "may run"}
+    assert reasons(done, "left") == ("root.txt changed",)
+
+
+def test_the_wave_ends_where_the_bytes_are_the_same(done: Path) -> None:
+    set_number(done, "left", 1.0)  # DVC holds 1 and 1.0 to be equal
+    assert make_plan(done).nothing_to_do
+    text = (done / "work.py").read_text()
+    (done / "work.py").write_text(text + "print('more to say')\n")
+    pipeline = read_yaml(done / "dvc.yaml")
+    for name in ("left", "right", "join"):
+        pipeline["stages"][name]["deps"].remove("work.py")
+    write_yaml(done / "dvc.yaml", pipeline)
+    dvc(done, "commit", "--force", "left", "right", "join")
+    assert actions(done) == {"root": "run", "left": "may run", "right": "may run", "join": "may run"}
+    assert dvc(done, "repro").stdout.count("Running stage") == 1
+    assert make_plan(done).nothing_to_do
 
 
 def test_bad_files_and_unknown_stages_are_one_sentence(done: Path) -> None:

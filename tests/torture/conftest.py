@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.reads import record_all
+from tests.tiny import make_workspace
 from tests.torture.lives import reference
 
 _figures: dict[str, str] = {}
@@ -26,6 +28,12 @@ def figures() -> Callable[[str, object], None]:
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny workspace after a run of everything that nothing disturbed; to be copied (`lives.copy_of`)."""
     return reference(tmp_path_factory.mktemp("undisturbed"))
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny workspace in which every stage has run, recorded by DVC. For copying: several tests start from it."""
+    return record_all(make_workspace(tmp_path_factory.mktemp("trained")))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
