@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -25,6 +24,7 @@ from pipeline.fingerprint import digest, locked_inputs, locked_outputs
 from pipeline.locks import CLOCK_S, hold
 from pipeline.params import leaves
 from pipeline.secrets import without_secrets
+from tasks.lock_file import read_lock, split_lock
 
 _one_at_a_time = threading.Lock()
 
@@ -60,7 +60,7 @@ def statuses(root: Path, names: Sequence[str]) -> dict[str, Status]:
     """
     try:
         with _repository(root, wait=False) as repo:
-            entries = cache(lambda: _read_lock(root))  # once, and only where a stage is stale: reading takes 85 ms
+            entries = cache(lambda: read_lock(root))  # once, and only where a stage is stale: reading takes 85 ms
             restored: dict[str, Any] = {}
             return {name: _status(repo, root, name, entries, restored) for name in names}
     except BlockingIOError as error:
@@ -76,7 +76,7 @@ def accept_comments(root: Path, name: str) -> bool:
 
     with _repository(root) as repo:
         stage = repo.stage.load_one(str(root / "dvc.yaml"), name)
-        before = _read_lock(root).get(name)
+        before = read_lock(root).get(name)
         if before is None or not (edited := _only_comments(stage, root, before)):
             return False
         stage.save(run_cache=False)  # in memory only
@@ -94,7 +94,7 @@ def accept_comments(root: Path, name: str) -> bool:
 def lock_entries(root: Path) -> dict[str, dict[str, Any]]:
     """The stages' entries of dvc.lock, which DVC writes non-atomically: read while nobody writes."""
     with _repository(root):
-        return _read_lock(root)
+        return read_lock(root)
 
 
 def repair(root: Path, wait: bool = True) -> list[str]:
@@ -108,7 +108,7 @@ def repair(root: Path, wait: bool = True) -> list[str]:
     done = []
     with _repository(root, wait) as repo:
         try:
-            _read_lock(root)
+            read_lock(root)
         except ValueError as error:
             (root / "dvc.lock").replace(root / "dvc.lock.damaged")
             done.append(f"{error}: renamed dvc.lock.damaged, DVC's run cache has what it said")
@@ -123,7 +123,7 @@ def sort_lock(root: Path) -> None:
     with _repository(root) as repo:
         if not (root / "dvc.lock").exists():
             return
-        head, *entries = _split_lock(root)
+        head, *entries = split_lock(root)
         order = [getattr(stage, "name", None) for stage in plan_repro(repo.index.graph)]
         rank = {f"  {name}:": place for place, name in enumerate(order)}
         ordered = sorted(entries, key=lambda entry: rank.get(entry.split("\n", 1)[0], len(rank)))
@@ -134,9 +134,9 @@ def sort_lock(root: Path) -> None:
 def drop_lock_entries(root: Path, names: Sequence[str]) -> None:
     """Take these stages' entries out of dvc.lock: what was not brought up to date is not recorded as if it were."""
     with _repository(root):
-        if not _read_lock(root):
+        if not read_lock(root):
             return
-        head, *entries = _split_lock(root)
+        head, *entries = split_lock(root)
         kept = [entry for entry in entries if entry.split("\n", 1)[0] not in {f"  {name}:" for name in names}]
         write_atomic(root / "dvc.lock", head + "".join(kept) if kept else "schema: '2.0'\nstages: {}\n")
 
@@ -300,34 +300,6 @@ def _restorable(repo: Any, stage: Any, restored: dict[str, Any]) -> bool:
         return True
     except (DvcException, FileNotFoundError):  # an input is missing
         return False
-
-
-def _read_lock(root: Path) -> dict[str, dict[str, Any]]:
-    """The entries of dvc.lock; ValueError when it is cut short (mostly still YAML, but half a line or half an item)."""
-    file = root / "dvc.lock"
-    damaged = f"{file} is damaged (DVC was interrupted while writing it)"
-    return parse_lock(file.read_bytes(), damaged) if file.exists() else {}
-
-
-def parse_lock(data: bytes, otherwise: str) -> dict[str, dict[str, Any]]:
-    """The entries of a dvc.lock, from wherever its bytes come; ValueError(otherwise) when it is not whole."""
-    try:
-        text = data.decode("utf-8")
-        content = YAML(typ="safe").load(text)
-        entries: dict[str, dict[str, Any]] = content["stages"]
-        items = [item for entry in entries.values() for kind in ("deps", "outs") for item in entry.get(kind, ())]
-        whole = text.endswith("\n") and all("cmd" in entry for entry in entries.values())
-        whole = whole and all("path" in item and "md5" in item for item in items)
-    except (YAMLError, UnicodeDecodeError, KeyError, TypeError, AttributeError):
-        whole = False
-    if not whole:
-        raise ValueError(otherwise)
-    return entries
-
-
-def _split_lock(root: Path) -> list[str]:
-    """The head of dvc.lock, and each stage's entry, as text."""
-    return re.split(r"(?m)^(?=  \S)", (root / "dvc.lock").read_text(encoding="utf-8"))
 
 
 def _release_dead(repo: Any) -> list[str]:

@@ -26,7 +26,8 @@ from pipeline import ledger, paths, tracking
 from pipeline.fingerprint import digest, locked_inputs, locked_outputs
 from pipeline.graph import PARAMS_FILE, StageSpec, load_graph
 from pipeline.store import Store, store, tracking_uri
-from tasks.dvc_repo import cached_object, experiments, lock_entries, parse_lock, recorded_runs
+from tasks.dvc_repo import cached_object, experiments, lock_entries, recorded_runs
+from tasks.lock_file import parse_lock
 from tasks.results import Artifacts, Cache, Entry, Place, Result, Workspace
 
 WORKSPACE = "workspace"
