@@ -1,4 +1,4 @@
-"""dvc.lock as text: what its entries say, and whether it is whole. Who may read it when is `tasks/dvc_repo.py`'s matter."""
+"""dvc.lock as text: what its entries say, and whether it is whole. Who may read it when: `tasks/dvc_repo.py`."""
 
 from __future__ import annotations
 
