@@ -189,7 +189,7 @@ def test_a_pass_that_fails_remembers_what_arrived(server: Store) -> None:
 
     state = Sent(uri=server.uri)
     with pytest.raises(ConnectionError, match="elsewhere"):
-        Replay(server, "half", state, parent_run=unreachable, run_of=unreachable).run()
+        Replay(server, "half", state, run_of=unreachable).run()
     remembered = journal.sent("half")
     assert remembered.run_id is not None
     assert [event["type"] for event, _ in journal.events("half", remembered.offset)] == ["summary", "end"]
