@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from prefect.states import State
 
 RAN, CACHED, RESTORED, ACCEPTED = "ran", "cached", "restored", "comments only"
+GOOD = frozenset({RAN, CACHED, RESTORED, ACCEPTED})  # the outputs are those of the inputs
 FAILED, STOPPED, NOT_REACHED = "failed", "stopped", "not reached"
 RETRIES, RETRY_DELAY_S = 2, 5.0
 SAVING_S = 3.0  # for the checkpoint of a stage that was interrupted in the middle of a step
@@ -82,7 +83,7 @@ class Outcome:
 
     @property
     def good(self) -> bool:
-        return self.what in (RAN, CACHED, RESTORED, ACCEPTED)
+        return self.what in GOOD
 
 
 def reproduce(stage: str, setting: Setting, log: Callable[[str], None] = print) -> Outcome:

@@ -30,7 +30,7 @@ from pipeline.fingerprint import digest, inputs_of, lookup
 from pipeline.graph import StageSpec, load_graph, select
 from pipeline.sweep_file import metrics_file
 from tasks.dvc_repo import repair
-from tasks.reproduce import FAILED, Outcome, Setting, not_reached, stage_task
+from tasks.reproduce import FAILED, GOOD, Outcome, Setting, not_reached, stage_task
 from tasks.summarize import mlflow_rows, summarize
 from tasks.workspace import make_workspace, save_experiment
 
@@ -226,7 +226,7 @@ def _judged(trial: Trial, graph: Mapping[str, StageSpec], outcomes: Mapping[str,
 
 def _kept(trial: Trial, graph: Mapping[str, StageSpec], result: Result) -> Result:
     """The result with its experiment; the checkpoints of a training that was ended early are of no use any more."""
-    done = [name for name, what in result.stages.items() if what in ("ran", "cached", "restored")]
+    done = [name for name, what in result.stages.items() if what in GOOD]
     try:
         message, missed = f"{trial.name}: {_told(trial, result)}", set(graph) - set(done)
         saved = save_experiment(trial.workspace, Path(trial.root), trial.name, done, message, missed)
