@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import reprlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -77,8 +78,8 @@ def _given(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
     for number, entry in enumerate(entries, start=1):
         if "split" not in entry:
             raise ValueError(
-                f'instruction {number}, {entry["instruction"]!r}, has no "split"; with split: given every entry must '
-                f"say {', '.join(PARTS[:-1])} or {PARTS[-1]}"
+                f'instruction {number}, {reprlib.repr(entry["instruction"])}, has no "split"; with split: given every '
+                f"entry must say {', '.join(PARTS[:-1])} or {PARTS[-1]}"
             )
         combines = entry["split"] == "test" and entry.get("combination", False)
         parts[COMBINATIONS if combines else entry["split"]].append(entry)
@@ -232,7 +233,9 @@ def _marks(where: str, entry: Entry) -> Entry:
     """What an entry says of its own part; ValueError where that is no part."""
     kept: Entry = {field: entry[field] for field in ("split", "combination") if field in entry}
     if kept.get("split", "train") not in PARTS:
-        raise ValueError(f'{where}: "split" is {kept["split"]!r}; it must be {", ".join(PARTS[:-1])} or {PARTS[-1]}')
+        raise ValueError(
+            f'{where}: "split" is {reprlib.repr(kept["split"])}; it must be {", ".join(PARTS[:-1])} or {PARTS[-1]}'
+        )
     if not isinstance(kept.get("combination", False), bool):
-        raise ValueError(f'{where}: "combination" is {kept["combination"]!r}; it must be true or false')
+        raise ValueError(f'{where}: "combination" is {reprlib.repr(kept["combination"])}; it must be true or false')
     return kept

@@ -201,3 +201,11 @@ def test_the_real_instructions(mirror: Path) -> None:
     clean = split_instructions(rows, **BOOK | {"drop_leaks": True})
     assert {part: len(found) for part, found in clean.items()} == {"train": 935, "validation": 51, "test": 108}
     assert sum(kind_of(row) == "other" for row in rows) < 0.05 * len(rows)
+
+
+def test_a_part_that_is_no_part_is_named_in_short(tmp_path: Path) -> None:
+    file = tmp_path / "tasks.jsonl"
+    file.write_text(json.dumps({"instruction": "Say it.", "output": "It.", "split": "- " * 50_000}) + "\n")
+    with pytest.raises(ValueError, match=r"tasks\.jsonl:1.*must be train, validation or test") as error:
+        read_instructions(file)
+    assert len(str(error.value)) < 500

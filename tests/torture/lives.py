@@ -88,10 +88,13 @@ def of_steps(metric: str) -> bool:
 
 
 def assert_told_once(folder: Path, made: Path, *stages: str) -> None:
-    """MLflow, after `make sync`, has one run a stage with every step once, with the undisturbed run's numbers."""
+    """MLflow, after `make sync`, has one run a stage with every step once, with the undisturbed run's numbers.
+
+    More stages may have run: DVC writes dvc.lock in pieces, and one that it was killed in may lack an earlier entry.
+    """
     run(folder, "python", "-m", "pipeline.sync")
     told, expected = points(folder / ".scriptorium"), points(made / ".scriptorium")
-    assert set(told) == set(stages)
+    assert set(told) >= set(stages)
     for stage in stages:
         assert told[stage] == expected[stage], stage
 
