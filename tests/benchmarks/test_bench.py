@@ -22,8 +22,8 @@ def test_a_worker_measures_itself():
 
 def test_a_worker_that_fails_says_so(capfd):
     with (
-        Worker("tests.benchmarks.test_bench:failing") as work,
-        pytest.raises(RuntimeError, match="failing .* ended with 1"),
+        Worker("tests.benchmarks.work:failing") as work,
+        pytest.raises(RuntimeError, match=r"failing .* ended with 1"),
     ):
         work()
     assert "this work fails" in capfd.readouterr().err
