@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import GPT2Config, GPT2ForSequenceClassification, GPT2LMHeadModel
 
 from benchmarks.shapes import SEED, Shape, shape, some_tokens
 
@@ -72,3 +72,48 @@ def counted() -> Iterator[int]:
     while True:
         yield number
         number += 1
+
+
+def lora(shape_name: str, compiled: bool, threads: int) -> Work:
+    """One step of a sequence classifier with peft's adapters of the same rank on every linear layer."""
+    from peft import LoraConfig, TaskType, get_peft_model
+
+    from benchmarks.lora import RANK, some_messages
+
+    torch.set_num_threads(threads)
+    torch.manual_seed(SEED)
+    base = GPT2ForSequenceClassification(gpt2_config(shape(shape_name), num_labels=2, pad_token_id=0))
+    targets = ["c_attn", "c_proj", "c_fc"]
+    adapters = LoraConfig(task_type=TaskType.SEQ_CLS, r=RANK, lora_alpha=RANK, target_modules=targets, lora_dropout=0.0)
+    plain = get_peft_model(base, adapters).train()
+    model: Any = torch.compile(plain) if compiled else plain
+    optimizer = torch.optim.AdamW([p for p in plain.parameters() if p.requires_grad], lr=1e-4, fused=True)
+    numbers = counted()
+
+    def step() -> float:
+        tokens, classes = some_messages(shape_name, next(numbers))
+        with best(compiled):
+            loss = model(input_ids=tokens, labels=classes).loss
+        return descend(loss, plain, optimizer)
+
+    return step
+
+
+def generation(shape_name: str, prompt: list[int], new_tokens: int, threads: int) -> Work:
+    """Greedy generation with the cache, as `generate` does it; nothing stops it early."""
+    torch.set_num_threads(threads)
+    model = GPT2LMHeadModel(gpt2_config(shape(shape_name), pad_token_id=0)).eval()
+    tokens = torch.tensor([prompt])
+
+    def write() -> int:
+        found = model.generate(
+            tokens,
+            attention_mask=torch.ones_like(tokens),
+            do_sample=False,
+            min_new_tokens=new_tokens,
+            max_new_tokens=new_tokens,
+            use_cache=True,
+        )
+        return int(found.size(1)) - len(prompt)
+
+    return write

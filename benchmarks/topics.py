@@ -31,4 +31,9 @@ class Options:
 
 TOPICS = {
     "training": Topic("A training step"),
+    "lora": Topic("A LoRA training step"),
+    "classifying": Topic("Training a classifier's last block"),
+    "instructing": Topic("Instruction tuning"),
+    "generation": Topic("Generation, one text at a time"),
+    "answering": Topic("Answering the instruction test set"),
 }
