@@ -14,17 +14,19 @@ HEAD = ("work", "here: least / median", "beside", "beside: least / median", "rat
 
 @dataclass(frozen=True)
 class Goal:
-    """A bound for the ratio: at least so many times as fast as the peer, or at most so many times its time."""
+    """A bound for the ratio: at least so many times as fast as the peer, or at most so many times its time. With
+    `seconds`, a bound for the time itself."""
 
     bound: float
     at_most: bool = False
+    seconds: bool = False
 
-    def met(self, ratios: Sequence[float]) -> bool:
-        """Whether every ratio keeps to it."""
-        return all(ratio <= self.bound if self.at_most else ratio >= self.bound for ratio in ratios)
+    def met(self, values: Sequence[float]) -> bool:
+        """Whether every ratio, or every time, keeps to it."""
+        return all(value <= self.bound if self.at_most or self.seconds else value >= self.bound for value in values)
 
     def __str__(self) -> str:
-        return f"{'≤' if self.at_most else '≥'} {self.bound:g}×"
+        return f"{'≤' if self.at_most or self.seconds else '≥'} {self.bound:g}{' s' if self.seconds else '×'}"
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,8 @@ class Row:
 
     def cells(self) -> list[str]:
         ratios = " / ".join(f"{ratio:.2f}" for ratio in self.ratios)
-        reached = ("met" if self.goal.met(self.ratios) else "missed") if self.goal and self.ratios else ""
+        values = (self.ours.least, self.ours.median) if self.goal and self.goal.seconds else self.ratios
+        reached = ("met" if self.goal.met(values) else "missed") if self.goal else ""
         return [
             self.work,
             both(self.ours),

@@ -24,6 +24,8 @@ def test_a_goal_is_met_by_both_ratios_or_missed():
     assert "≥ 2×: met" in FASTER.cells()
     assert "≤ 1.4×: missed" in SLOWER.cells()
     assert not Goal(2.2).met(FASTER.ratios)  # the medians' is 2.0
+    assert "≤ 1 s: met" in Row("opening", Times((0.5,)), goal=Goal(1.0, seconds=True)).cells()
+    assert "≤ 1 s: missed" in Row("opening", Times((0.5, 1.5, 1.5)), goal=Goal(1.0, seconds=True)).cells()
 
 
 def test_lines_of_the_table():
