@@ -39,4 +39,6 @@ TOPICS = {
     "tokenizing": Topic("Tokenizing"),
     "sampling": Topic("Sampling from a large corpus"),
     "processes": Topic("Starting, and finding nothing to do"),
+    "whole": Topic("A full run"),
+    "losses": Topic("Time to a loss"),
 }
