@@ -41,4 +41,5 @@ TOPICS = {
     "processes": Topic("Starting, and finding nothing to do"),
     "whole": Topic("A full run"),
     "losses": Topic("Time to a loss"),
+    "growing": Topic("How a training step grows"),
 }
