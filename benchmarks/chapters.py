@@ -13,17 +13,23 @@ from typing import Any
 import tiktoken
 import torch
 
-from benchmarks.shapes import ROOT, SEED
+from benchmarks.shapes import ROOT, SEED, shape
 from corpus.world.instructions import some_instructions
 from corpus.world.messages import some_messages
 from corpus.world.stories import story_lines
+from gpt.hf_format import load_gpt2
+from gpt.model import GPT
+from gpt.seeds import generator
 from gpt.tokenizer import train_encoding
+from gpt.tokenizer_files import load_encoding
 from pipeline.graph import load_graph
 from pipeline.params import load_params
 from pipeline.signals import Stopper
 from pipeline.stage import Stage
 from stages.classifying import MessageData, Messages
+from stages.models import BASE
 
+TOKENIZER = Path("data/tokenizer")
 TEXT_BYTES = 2_000_000  # enough for a vocabulary
 
 
@@ -39,7 +45,9 @@ def stage_of(name: str, **changes: Any) -> Stage:
 
 @cache
 def encoding() -> tiktoken.Encoding:
-    """The default vocabulary's size, learned from the embedded stories."""
+    """That of the trained base, or one of the default's size, learned from the embedded stories."""
+    if trained(BASE):
+        return load_encoding(TOKENIZER)
     texts = (json.loads(line)["text"] for line in story_lines(TEXT_BYTES, SEED))
     return train_encoding(texts, load_params(ROOT / "params.yaml").tokenize.trained_vocab_size)
 
@@ -69,6 +77,11 @@ def instructions(count: int, part: str) -> list[dict[str, Any]]:
 def _entries(part: str) -> Iterator[dict[str, Any]]:
     world = load_params(ROOT / "params.yaml").download.world
     return (dict(entry) for entry in some_instructions(world.instructions, SEED) if entry["split"] == part)
+
+
+def base(seed: int) -> GPT:
+    """The pre-trained base; random weights of the default's shape where there is none."""
+    return load_gpt2(BASE) if trained(BASE) else GPT(shape("nano").config, generator(seed, "weights"))
 
 
 def trained(folder: Path) -> bool:

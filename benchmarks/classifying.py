@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import nn
 
-from benchmarks.chapters import messages, stage_of
+from benchmarks.chapters import base, messages, stage_of
 from benchmarks.measure import interleaved
-from benchmarks.shapes import SEED, shape
+from benchmarks.shapes import SEED
 from benchmarks.table import Goal, Row
 from benchmarks.topics import Options
 from benchmarks.worker import Worker
@@ -31,7 +31,7 @@ ROUNDS = 3
 
 
 def fresh() -> Classifier:
-    model = Classifier(shape("nano").config, ["ham", "spam"], generator(SEED, "weights"))
+    model = Classifier.from_gpt(base(SEED), ["ham", "spam"], generator(SEED, "head"))
     select_trainable(model, "last_block")
     return model
 

@@ -7,18 +7,17 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import nn
 
-from benchmarks.chapters import encoding, instructions, stage_of
+from benchmarks.chapters import base, encoding, instructions, stage_of
 from benchmarks.measure import interleaved
-from benchmarks.shapes import SEED, shape
+from benchmarks.shapes import SEED
 from benchmarks.table import Goal, Row
 from benchmarks.topics import Options
 from benchmarks.worker import Worker
 from gpt.collate import instruction_batch
 from gpt.evaluate import mean_loss
 from gpt.loss import next_token_loss
-from gpt.model import GPT
 from gpt.order import MixedOrder
-from gpt.seeds import derive, generator
+from gpt.seeds import derive
 from gpt.train import Batch, train
 from pipeline.stage import Stage
 from stages.instruct import Rows, encode, train_assistant
@@ -44,7 +43,7 @@ def ours() -> Callable[[], list[float]]:
     data = given()
 
     def whole() -> list[float]:
-        model = GPT(shape("nano").config, generator(SEED, "weights"))
+        model = base(SEED)
         result = train_assistant(short(), model, data, encoding(), "bench")
         return [result.tokens, kept_row(result, "last")["validation_loss"]]
 
@@ -62,7 +61,7 @@ def plain() -> Callable[[], list[float]]:
     def whole() -> list[float]:
         stage = short()
         params = stage.params.instruct
-        model = GPT(shape("nano").config, generator(SEED, "weights"))
+        model = base(SEED)
         order = MixedOrder(derive(SEED, "instructions"), (len(data["train"]),))
         total_steps = steps_of(params, order)
         runtime = runtime_of(stage, model)
