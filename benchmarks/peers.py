@@ -84,7 +84,9 @@ def lora(shape_name: str, compiled: bool, threads: int) -> Work:
     torch.manual_seed(SEED)
     base = GPT2ForSequenceClassification(gpt2_config(shape(shape_name), num_labels=2, pad_token_id=0))
     targets = ["c_attn", "c_proj", "c_fc"]
-    adapters = LoraConfig(task_type=TaskType.SEQ_CLS, r=RANK, lora_alpha=RANK, target_modules=targets, lora_dropout=0.0)
+    adapters = LoraConfig(
+        task_type=TaskType.SEQ_CLS, r=RANK, lora_alpha=RANK, target_modules=targets, fan_in_fan_out=True
+    )
     plain = get_peft_model(base, adapters).train()
     model: Any = torch.compile(plain) if compiled else plain
     optimizer = torch.optim.AdamW([p for p in plain.parameters() if p.requires_grad], lr=1e-4, fused=True)

@@ -23,12 +23,12 @@ TRIVIAL = 8
 ROUNDS = 5
 SAID = "at work "
 PROBE = """
-import os, sys, time
+import time
 import stages.{stage}
 from pipeline.stage import run
 def main(stage):
     print({said!r} + repr(time.time()), flush=True)
-    os._exit(0)
+    raise KeyboardInterrupt  # the stage ends its record, so that no helper of it disturbs who is measured next
 run({stage!r}, main)
 """
 BARE = "import time, torch; print({said!r} + repr(time.time()), flush=True)"
