@@ -9,6 +9,7 @@ SWEEP_READY := .venv/.sweep-ready
 TEST_READY := .venv/.test-ready
 SHARED_READY := .venv/.shared-ready
 SERVICES_READY := .venv/.services-ready
+BENCH_READY := .venv/.bench-ready
 # PyTorch's CPU builds, for machines without an NVIDIA GPU: the plain package brings gigabytes of CUDA on Linux.
 TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 
@@ -28,7 +29,7 @@ export HF_HUB_OFFLINE := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run refresh flows worker sweep compare chat app plan shared push pull promote rollback lineage serve bench-serve preset test torture test-services \
+.PHONY: help run refresh flows worker sweep compare chat app plan shared push pull promote rollback lineage serve bench bench-serve preset test torture test-services \
 	lint audit ui stop sync doctor gc clean
 
 help:  ## this list
@@ -90,6 +91,15 @@ lineage: $(READY)  ## what made a model, back to every source file: MODEL=script
 
 serve: $(READY)  ## the champions over HTTP on 127.0.0.1 (ARGS=--workers 2; ASSISTANT_PORT=5101 CLASSIFIER_PORT=5102)
 	@$(BIN)/python -m flows.serve $(ARGS)
+
+$(BENCH_READY): requirements-bench.lock $(READY)
+	@echo "Installing the benchmarks' peers into .venv (seconds)"
+	@$(BIN)/python -m pipeline.install --no-deps requirements-bench.lock
+	@touch $@
+
+bench: $(BENCH_READY)  ## this project beside its peers, into docs/performance.md (NAME="training generation" SIZE=1000 OUT=page.md; OUT=-: only print)
+	@test -f models/base/model.safetensors || $(MAKE) run  # some of them start from what was trained
+	@$(BIN)/python -m benchmarks $(NAME) $(if $(SIZE),--size $(SIZE)) $(if $(OUT),--out $(OUT))
 
 bench-serve: $(READY)  ## requests a second and latencies of the served champions (ARGS='assistant --requests 100')
 	@$(BIN)/python -m benchmarks.serve $(ARGS)

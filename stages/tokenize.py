@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -79,11 +79,10 @@ def parts_of(params: Tokenize) -> tuple[str, ...]:
     return ("train", "validation", "test") if left > 1e-9 else ("train", "validation")
 
 
-def main(stage: Stage) -> None:
-    params, seed = stage.params.tokenize, stage.params.seed
-    encoding = build_encoding(params, seed)
-    save_encoding(encoding, stage.out("data/tokenizer"))
-
+def write_tokens(
+    params: Tokenize, seed: int, encoding: tiktoken.Encoding, folder: Path, advance: Callable[[], None]
+) -> Counter[str]:
+    """Every document's tokens into `folder`; returns documents, duplicates, and characters and bytes of each part."""
     counts: Counter[str] = Counter()
     waiting: deque[tuple[str, Document]] = deque()  # what the texts on their way through the encoder belong to
 
@@ -94,15 +93,22 @@ def main(stage: Stage) -> None:
             counts[f"{part}_bytes"] += len(document.text.encode())
             yield document.text
 
-    folder = stage.out("data/tokens")
-    with (
-        TokenWriter(folder, parts_of(params), encoding.n_vocab, encoding.eot_token) as writer,
-        stage.progress(None, "texts") as progress,
-    ):
+    with TokenWriter(folder, parts_of(params), encoding.n_vocab, encoding.eot_token) as writer:
         for tokens in encode_documents(encoding, texts(), params.workers):
             part, document = waiting.popleft()
             writer.add(part, document.source, tokens, document.nats)
-            progress.advance()
+            advance()
+    return counts
+
+
+def main(stage: Stage) -> None:
+    params, seed = stage.params.tokenize, stage.params.seed
+    encoding = build_encoding(params, seed)
+    save_encoding(encoding, stage.out("data/tokenizer"))
+
+    folder = stage.out("data/tokens")
+    with stage.progress(None, "texts") as progress:
+        counts = write_tokens(params, seed, encoding, folder, progress.advance)
 
     about = read_about(folder)["parts"]
     if empty := [part for part in about if part != "test" and not about[part]["tokens"]]:

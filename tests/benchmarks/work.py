@@ -1,0 +1,18 @@
+"""Work for a worker process to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+
+def lists(length: int) -> Callable[[], int]:
+    """Makes a list at each call, returns its length."""
+    print("what a library prints does not mix with the answers")
+    return lambda: len([0] * length)
+
+
+def failing() -> Callable[[], None]:
+    def work() -> None:
+        raise ValueError("this work fails")
+
+    return work
