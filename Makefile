@@ -130,7 +130,7 @@ test: $(TEST_READY)  ## the whole test suite
 	@$(BIN)/python -m pytest $(ARGS)
 
 torture: $(TEST_READY)  ## the long tests: kills, mutations, every parameter leaf; ends with its figures
-	@$(BIN)/python -m pytest tests/torture -m torture -vv $(ARGS)
+	@$(BIN)/python -m pytest tests/torture -m torture -vv -n 2 --dist loadfile $(ARGS)
 
 $(SERVICES_READY): requirements-services.lock $(TEST_READY) $(SHARED_READY)
 	@$(BIN)/python -m pipeline.install --no-deps requirements-services.lock

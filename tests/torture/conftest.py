@@ -11,15 +11,15 @@ from tests.reads import record_all
 from tests.tiny import make_workspace
 from tests.torture.lives import reference
 
-_figures: dict[str, str] = {}
+FIGURE = "figure"
 
 
-@pytest.fixture(scope="session")
-def figures() -> Callable[[str, object], None]:
+@pytest.fixture
+def figures(request: pytest.FixtureRequest) -> Callable[[str, object], None]:
     """`figures("parameter leaves covered", "151 of 151")`: one line at the end of the run."""
 
-    def note(name: str, value: object) -> None:
-        _figures[name] = str(value)
+    def note(name: str, value: object) -> None:  # travels with the test's report, from whatever process ran it
+        request.node.user_properties.append((FIGURE, f"{name}: {value}"))
 
     return note
 
@@ -37,8 +37,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if not _figures:
-        return
-    terminalreporter.section("torture")
-    for name, value in _figures.items():
-        terminalreporter.line(f"{name}: {value}")
+    reports = [report for kind in ("passed", "failed") for report in terminalreporter.getreports(kind)]
+    called = sorted((report for report in reports if report.when == "call"), key=lambda report: report.nodeid)
+    lines = [value for report in called for name, value in report.user_properties if name == FIGURE]
+    if lines:
+        terminalreporter.section("torture")
+    for line in lines:
+        terminalreporter.line(line)
