@@ -5,6 +5,7 @@ Ours is started again when it dies in the meantime: Prefect repeats a request fo
 
 from __future__ import annotations
 
+import logging
 import signal
 import sys
 import threading
@@ -29,6 +30,7 @@ def prefect_server() -> Iterator[None]:
     except TimeoutError as error:
         print(f"{error}\nGoing on with a temporary server.", file=sys.stderr)
         prefect = {PREFECT_API_URL: None, PREFECT_SERVER_ALLOW_EPHEMERAL_MODE: True}
+    logging.getLogger("prefect.task_runs").addFilter(_says_something)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C, also after Prefect has seen it
     done = threading.Event()
     if services.is_ours(services.PREFECT):
@@ -38,6 +40,11 @@ def prefect_server() -> Iterator[None]:
             yield
     finally:
         done.set()
+
+
+def _says_something(record: logging.LogRecord) -> bool:
+    """Prefect tells a task's Failed state twice, first with the traceback of no exception: "NoneType: None"."""
+    return record.exc_info != (None, None, None)
 
 
 def _keep_alive(done: threading.Event) -> None:
