@@ -125,15 +125,18 @@ def is_ours(service: Service) -> bool:
     return found is not None and found.process() is not None
 
 
-def start(service: Service) -> str:
+def start(service: Service, where_it_was: bool = False) -> str:
     """Start the server or find it running; its address.
 
+    where_it_was: on the port used last and no other, for clients that know its address.
     ValueError: the port is taken, or its database does not answer. TimeoutError: it won't start.
     """
     if elsewhere := _elsewhere(service):
         return elsewhere
     with hold(f"service-{service.name}", timeout_s=READY_WITHIN_S):
         asked = _asked_port(service)
+        if where_it_was and (last := _remembered(service)):
+            asked = last.port
         if found := _living(service):
             if asked not in (None, found.port):
                 raise ValueError(

@@ -52,4 +52,4 @@ def _keep_alive(done: threading.Event) -> None:
         if not services.is_ours(services.PREFECT):
             with suppress(ValueError, TimeoutError, OSError):  # then it is tried again
                 print("Prefect's server has died: starting it again", file=sys.stderr, flush=True)
-                services.start(services.PREFECT)
+                services.start(services.PREFECT, where_it_was=True)

@@ -303,12 +303,19 @@ def _restorable(repo: Any, stage: Any, restored: dict[str, Any]) -> bool:
 
 
 def _release_dead(repo: Any) -> list[str]:
-    from dvc.rwlock import _edit_rwlock
+    from dvc.rwlock import RWLockFileCorruptedError, RWLockFileFormatError, _edit_rwlock
 
-    if not Path(repo.tmp_dir, "rwlock").exists():
+    file = Path(repo.tmp_dir, "rwlock")
+    if not file.exists():
         return []
     done = []
-    written = Path(repo.tmp_dir, "rwlock").stat().st_mtime
+    written = file.stat().st_mtime
+    try:
+        with _edit_rwlock(repo.tmp_dir, repo.fs, False):
+            pass
+    except (RWLockFileCorruptedError, RWLockFileFormatError):  # no DVC command gets past it, nor does a running one
+        file.unlink()
+        return ["removed DVC's list of file locks, which it was interrupted in writing"]
     with _edit_rwlock(repo.tmp_dir, repo.fs, False) as locks:
         for path, holder in list(locks["write"].items()):
             if not _holds(holder, written):

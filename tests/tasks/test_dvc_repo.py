@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -40,6 +41,17 @@ def test_a_lock_file_cut_anywhere_is_put_aside_and_everything_restored(done: Pat
         assert "damaged" in repair(done)[0]
         dvc(done, "repro")
         assert (done / "dvc.lock").read_bytes() == whole
+    assert repair(done) == []
+
+
+def test_a_list_of_file_locks_cut_short_is_removed_and_dvc_goes_on(done: Path) -> None:
+    hold(done, os.getpid(), "another program")
+    whole = (done / ".dvc" / "tmp" / "rwlock").read_bytes()
+    for size in (0, len(whole) // 2):
+        (done / ".dvc" / "tmp" / "rwlock").write_bytes(whole[:size])
+        assert dvc(done, "repro", check=False).returncode != 0
+        assert repair(done) == ["removed DVC's list of file locks, which it was interrupted in writing"]
+        dvc(done, "repro")
     assert repair(done) == []
 
 

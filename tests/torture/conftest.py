@@ -11,7 +11,7 @@ from tests.reads import record_all
 from tests.tiny import make_workspace
 from tests.torture.lives import reference
 
-FIGURE = "figure"
+FIGURE = "figure: "
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def figures(request: pytest.FixtureRequest) -> Callable[[str, object], None]:
     """`figures("parameter leaves covered", "151 of 151")`: one line at the end of the run."""
 
     def note(name: str, value: object) -> None:  # travels with the test's report, from whatever process ran it
-        request.node.user_properties.append((FIGURE, f"{name}: {value}"))
+        request.node.user_properties.append((FIGURE + name, str(value)))
 
     return note
 
@@ -38,9 +38,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     reports = [report for kind in ("passed", "failed") for report in terminalreporter.getreports(kind)]
-    called = sorted((report for report in reports if report.when == "call"), key=lambda report: report.nodeid)
-    lines = [value for report in called for name, value in report.user_properties if name == FIGURE]
-    if lines:
+    called = [report for report in reports if report.when == "call"]
+    said = {name: (report.fspath, value) for report in called for name, value in report.user_properties}
+    figures = sorted((file, name, value) for name, (file, value) in said.items() if name.startswith(FIGURE))
+    if figures:
         terminalreporter.section("torture")
-    for line in lines:
-        terminalreporter.line(line)
+    for _, name, value in figures:
+        terminalreporter.line(f"{name.removeprefix(FIGURE)}: {value}")
