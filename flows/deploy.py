@@ -13,6 +13,8 @@ import argparse
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +22,13 @@ from flows import services
 
 services.configure()  # before Prefect reads its settings
 
-from prefect import serve
+from prefect import get_client, serve
 from prefect.cli.deploy._models import PrefectYamlModel
-from prefect.client.schemas.actions import DeploymentScheduleCreate
+from prefect.client.schemas.actions import DeploymentScheduleCreate, DeploymentUpdate
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 from prefect.deployments.runner import RunnerDeployment
+from prefect.exceptions import ObjectNotFound
 from prefect.flows import load_flow_from_entrypoint
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
@@ -66,6 +69,16 @@ def _schedule(told: dict[str, Any]) -> DeploymentScheduleCreate:
     return DeploymentScheduleCreate(schedule=schedule, active=told.get("active", True))
 
 
+def take_over(served: Sequence[RunnerDeployment]) -> None:
+    """What a worker had leaves its pool, and is run from here. Prefect's own update sets neither: these runs would not
+    find their code."""
+    with get_client(sync_client=True) as client:
+        for name in (f"{told.flow_name}/{told.name}" for told in served):
+            with suppress(ObjectNotFound):  # never deployed yet
+                known = client.read_deployment_by_name(name)
+                client.update_deployment(known.id, DeploymentUpdate(path=".", work_pool_name=None))
+
+
 def _prefect(*arguments: str, api: str) -> list[str]:
     os.environ["PREFECT_API_URL"] = api
     return [sys.executable, "-m", "prefect", "--no-prompt", *arguments]
@@ -93,7 +106,9 @@ def main(arguments: list[str]) -> int:
             return work(api)
         with temporary_settings({PREFECT_API_URL: api}):
             os.environ["PREFECT_API_URL"] = api  # for the processes that the runs are
-            serve(*deployments(), limit=1)
+            served = deployments()
+            take_over(served)
+            serve(*served, limit=1)
     except (ValueError, TimeoutError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

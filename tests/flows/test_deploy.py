@@ -88,6 +88,29 @@ def test_what_make_flows_serves_is_what_prefect_yaml_says(monkeypatch: pytest.Mo
     assert refresh.work_pool_name is None and refresh.entrypoint == "flows/refresh.py:refresh"
 
 
+def test_what_a_worker_had_is_served_from_here(server: str, monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    """`make worker` on one day, `make flows` on the next."""
+    from prefect import get_client
+    from prefect.client.schemas.actions import WorkPoolCreate
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("SCRIPTORIUM_HOME", str(home))
+    from flows.deploy import deployments, take_over
+
+    (served,) = [deployed for deployed in deployments() if deployed.flow_name == "compare"]
+    with temporary_settings({PREFECT_API_URL: f"{server}/api"}), get_client(sync_client=True) as client:
+        client.create_work_pool(WorkPoolCreate(name="yesterday", type="process"))
+        flow = client.create_flow_from_name("compare")
+        worked_on = client.create_deployment(flow, "compare", entrypoint=served.entrypoint, work_pool_name="yesterday")
+        assert client.read_deployment(worked_on).path is None, "a worker goes to where its pull step says"
+        take_over([served])
+        served.apply()
+        now = client.read_deployment(worked_on)
+        client.delete_deployment(worked_on)
+    assert (now.path, now.work_pool_name, now.pull_steps) == (".", None, None)
+
+
 def test_compose_listens_on_the_loopback_only_is_pinned_and_holds_no_password() -> None:
     explained = (ROOT / ".env.example").read_text()
     services = read_mapping(ROOT / "compose.yaml")["services"]

@@ -47,14 +47,18 @@ def bash(line: str, folder: Path, environment: dict[str, str]) -> str:
 
 @contextmanager
 def in_the_background(line: str, folder: Path, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """The command, and everything below it gone by Ctrl-C at the end."""
-    with (folder.parent / "background.log").open("ab") as out:
+    """The command, and everything below it gone by Ctrl-C at the end; a failure shows what it said."""
+    log = folder.parent / "background.log"
+    with log.open("ab") as out:
         process = subprocess.Popen(
             ["bash", "-c", f"exec {line.removesuffix('&')}"],
             cwd=folder, env=environment, stdout=out, stderr=out, start_new_session=True,
         )  # fmt: skip
         try:
             yield process
+        except BaseException:
+            print(log.read_text(encoding="utf-8", errors="replace")[-20_000:])
+            raise
         finally:
             os.killpg(process.pid, signal.SIGINT)
             process.wait(60)
