@@ -97,9 +97,9 @@ $(BENCH_READY): requirements-bench.lock $(READY)
 	@$(BIN)/python -m pipeline.install --no-deps requirements-bench.lock
 	@touch $@
 
-bench: $(BENCH_READY)  ## this project beside its peers, into docs/performance.md (NAME="training generation" SIZE=1000 OUT=page.md; OUT=-: only print)
+bench: $(BENCH_READY)  ## this project beside its peers, into docs/performance.md (NAME="training generation" SIZE=1000 TEXT=my.txt OUT=page.md; OUT=-: only print)
 	@test -f models/base/model.safetensors || $(MAKE) run  # some of them start from what was trained
-	@$(BIN)/python -m benchmarks $(NAME) $(if $(SIZE),--size $(SIZE)) $(if $(OUT),--out $(OUT))
+	@$(BIN)/python -m benchmarks $(NAME) $(if $(SIZE),--size $(SIZE)) $(if $(TEXT),--text "$$TEXT") $(if $(OUT),--out $(OUT))
 
 bench-serve: $(READY)  ## requests a second and latencies of the served champions (ARGS='assistant --requests 100')
 	@$(BIN)/python -m benchmarks.serve $(ARGS)

@@ -31,6 +31,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(TOPICS)}; all by default")
     parser.add_argument("--out", default=str(PAGE), help="the page that takes the tables; -: none")
     parser.add_argument("--size", type=float, help="of what grows, in the topic's own unit (tokenizing: megabytes)")
+    parser.add_argument("--text", type=Path, help="a text file to learn from (losses)")
     parser.add_argument("--result", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     try:
@@ -38,10 +39,12 @@ def main(arguments: list[str]) -> int:
             raise ValueError(f"{unknown[0]!r} is no benchmark: {', '.join(TOPICS)} are")
         if options.size is not None and not options.size > 0:
             raise ValueError(f"--size is {options.size}: it must be above 0")
+        if options.text is not None and not options.text.is_file():
+            raise ValueError(f"--text is {options.text}: there is no such file")
         if options.result:
-            measure(options.names[0], Options(paths.home() / "bench", options.size), options.result)
+            measure(options.names[0], Options(paths.home() / "bench", options.size, options.text), options.result)
             return 0
-        failed = [name for name in options.names or TOPICS if not run(name, options.size, options.out)]
+        failed = [name for name in options.names or TOPICS if not run(name, options.size, options.text, options.out)]
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -52,7 +55,7 @@ def main(arguments: list[str]) -> int:
     return 1 if failed else 0
 
 
-def run(name: str, size: float | None, out: str) -> bool:
+def run(name: str, size: float | None, text: Path | None, out: str) -> bool:
     """Measure one topic in a process of its own, print its table and write it into the page; whether that worked."""
     began = time.monotonic()
     print(f"\n{name}: {TOPICS[name].title}", flush=True)
@@ -60,19 +63,21 @@ def run(name: str, size: float | None, out: str) -> bool:
         result = Path(folder) / "result.json"
         command = [sys.executable, "-m", "benchmarks", name, "--result", str(result)]
         command += ["--size", str(size)] if size else []
+        command += ["--text", str(text)] if text else []
         if subprocess.run(command, env=environment(), check=False).returncode:
             return False
         found = json.loads(result.read_text(encoding="utf-8"))
-    text = section(TOPICS[name].title, found["hardware"], said(name, size), [from_json(row) for row in found["rows"]])
-    print(f"{text}\n\n({time.monotonic() - began:.0f} s)", flush=True)
+    rows = [from_json(row) for row in found["rows"]]
+    shown = section(TOPICS[name].title, found["hardware"], said(name, size, text), rows)
+    print(f"{shown}\n\n({time.monotonic() - began:.0f} s)", flush=True)
     if out != "-":
-        write_section(Path(out), name, text)
+        write_section(Path(out), name, shown)
     return True
 
 
-def said(name: str, size: float | None) -> str:
-    """The command a person would give."""
-    return f"make bench NAME={name}" + (f" SIZE={size:g}" if size else "")
+def said(name: str, size: float | None, text: Path | None = None) -> str:
+    """The command a person would give; of a text's place only its name."""
+    return f"make bench NAME={name}" + (f" SIZE={size:g}" if size else "") + (f" TEXT={text.name}" if text else "")
 
 
 def environment() -> dict[str, str]:

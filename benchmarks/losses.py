@@ -1,71 +1,122 @@
-"""Time to a loss: the default recipe beside AdamW with warm-up and cosine, on the default's rows, model and machine.
+"""Time to a loss: the default recipe beside AdamW with warm-up and cosine, on the same rows, model and machine.
 
-The recipe trains for SIZE steps (300 by default) and ends at some validation loss. AdamW has three times as many steps
-and a schedule as long; its peak is the best of those in docs/performance.md. Its time is that of its first evaluation
-at or below that loss. It takes the data of `make run`.
+Three settings: the default's own rows, and a text file (TEXT=…; by default the embedded stories) as bytes and in pieces
+of words. The recipe trains for SIZE steps (300 by default) and ends at some validation loss. AdamW has three times as
+many steps and a schedule as long, once for each of its peaks. The first peak to come to that loss counts; its time is
+that of its first evaluation at or below it. It takes the data of `make run`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from benchmarks.chapters import stage_of
 from benchmarks.measure import Times
-from benchmarks.shapes import SEED
+from benchmarks.shapes import ROOT, SEED
 from benchmarks.table import Goal, Row
+from benchmarks.tokenizing import corpus, texts_of
 from benchmarks.topics import Options
 from benchmarks.worker import Worker
 from gpt.config import GPTConfig
-from gpt.evaluate import window_loss
+from gpt.evaluate import Rows, window_loss
 from gpt.loss import next_token_loss
 from gpt.model import GPT
+from gpt.order import MixedOrder
 from gpt.seeds import derive, generator
+from gpt.tokenizer import train_encoding
 from gpt.tokenizer_files import load_encoding
 from gpt.train import Batch, train
+from gpt.windows import Windows, starts_within
+from pipeline.params import load_params
 from stages.models import runtime_of
 from stages.pretrain import TOKENIZER
 from stages.training import evaluations, rows_at, settings_of
 from stages.windows import SAMPLES, mixed_order, rows_of
 
 STEPS, LONGER = 300, 3
-EVERY = 50  # steps, from one evaluation to the next
-PEAK = 2e-3  # AdamW's
+EVERY = 25  # steps, from one evaluation to the next
+PEAKS = (1e-3, 2e-3, 4e-3)  # AdamW's
+MEGABYTES = 10.0  # of text, where none is given
+VALIDATION = 0.04  # of a text file, from its end
+SETTINGS = {
+    "default": "the default's packed documents",
+    "bytes": "a text file, byte by byte",
+    "pieces": "a text file, in pieces of words",
+}
 
 
-def ours(steps: int) -> Callable[[], list[Any]]:
+@dataclass(frozen=True)
+class Material:
+    """What is learned from, in which order, and what measures it."""
+
+    train: Rows
+    validation: Rows
+    order: MixedOrder
+    vocab_size: int
+
+
+def material(setting: str, text: str, context_length: int) -> Material:
+    """Of one of SETTINGS; text: the file for those that read one."""
+    if setting == "default":
+        rows = {part: rows_of(part, context_length) for part in ("train", "validation")}
+        return Material(rows["train"], rows["validation"], mixed_order(derive(SEED, "rows")), vocabulary())
+    whole = Path(text).read_bytes()
+    border = round(len(whole) * (1 - VALIDATION))
+    halves = whole[:border], whole[border:]
+    if setting == "bytes":
+        size, tokens = 256, [np.frombuffer(half, np.uint8) for half in halves]
+    else:
+        words = [half.decode("utf-8", errors="replace") for half in halves]
+        encoding = train_encoding(words[:1], load_params(ROOT / "params.yaml").tokenize.trained_vocab_size)
+        size, tokens = encoding.n_vocab, [np.array(encoding.encode_ordinary(half), np.uint16) for half in words]
+    starts = [starts_within([(0, len(part))], context_length, context_length) for part in tokens]
+    learned, measured = (Windows(part, at, context_length) for part, (at, _) in zip(tokens, starts, strict=True))
+    if not len(learned) or not len(measured):
+        raise ValueError(f"{text} is too short: its last {VALIDATION:.0%} must hold a row of {context_length} tokens")
+    return Material(learned, measured, MixedOrder(derive(SEED, "rows"), starts[0][1]), size)
+
+
+def vocabulary() -> int:
+    return load_encoding(TOKENIZER).n_vocab
+
+
+def ours(setting: str, text: str, steps: int) -> Callable[[], list[Any]]:
     """The recipe of params.yaml, its schedule made as short."""
-    return training(steps, {"warmup_steps": steps // 10}, {})
+    return training(setting, text, steps, {"warmup_steps": steps // 10}, {})
 
 
-def adamw(steps: int, peak: float) -> Callable[[], list[Any]]:
+def adamw(setting: str, text: str, steps: int, peak: float) -> Callable[[], list[Any]]:
     """GPT-2's start and the usual schedule: a tenth warm-up, then a cosine down to a tenth."""
     schedule = {"learning_rate": peak, "min_learning_rate": peak / 10, "warmup_steps": steps // 10}
     settings = {"optimizer": "adamw", "beta1": 0.9, "beta2": 0.95, "weight_decay": 0.1, "grad_clip": 1.0}
-    return training(steps, {**settings, **schedule}, {"position_init": "normal", "embedding_std": 0.02})
+    return training(setting, text, steps, {**settings, **schedule}, {"position_init": "normal", "embedding_std": 0.02})
 
 
-def training(steps: int, changes: dict[str, Any], beginning: dict[str, Any]) -> Callable[[], list[Any]]:
+def training(
+    setting: str, text: str, steps: int, changes: dict[str, Any], beginning: dict[str, Any]
+) -> Callable[[], list[Any]]:
     """(seconds in updates, validation loss) of every evaluation, of a training that begins anew at each call."""
 
     def whole() -> list[Any]:
         stage = stage_of("pretrain", eval_interval=EVERY, checkpoint_interval=0, **changes)
         params, shape = stage.params.pretrain, stage.params.model.model_dump()
-        config = GPTConfig(vocab_size=load_encoding(TOKENIZER).n_vocab, **shape)
+        of = material(setting, text, stage.params.model.context_length)
+        config = GPTConfig(vocab_size=of.vocab_size, **shape)
         model = GPT(replace(config, **beginning), generator(SEED, "weights"))
-        rows = {part: rows_of(part, config.context_length) for part in ("train", "validation")}
-        order = mixed_order(derive(SEED, "rows"))
         runtime = runtime_of(stage, model)
-        spent = [0.0]
+        spent, seen = [0.0], [0.0]
 
         def batch(step: int, micro: int) -> Batch:
-            return rows["train"].batch(rows_at(params, order, step, micro))
+            return of.train.batch(rows_at(params, of.order, step, micro))
 
         def evaluate(module: nn.Module) -> dict[str, float]:
-            loss, _ = window_loss(module, rows["validation"], params.batch_size, runtime, params.eval_batches)
+            loss, _ = window_loss(module, of.validation, params.batch_size, runtime, params.eval_batches)
             return {"validation_loss": loss, "seconds": spent[0]}
 
         def on_step(step: int, numbers: dict[str, float]) -> None:
@@ -73,7 +124,6 @@ def training(steps: int, changes: dict[str, Any], beginning: dict[str, Any]) -> 
             seen[0] = numbers["tokens"]
             spent[0] += tokens / numbers["tokens_per_second"]
 
-        seen = [0.0]
         result = train(
             model,
             loss=next_token_loss,
@@ -92,15 +142,40 @@ def training(steps: int, changes: dict[str, Any], beginning: dict[str, Any]) -> 
 def rows(options: Options) -> Iterator[Row]:
     if not (SAMPLES / "train.npy").is_file():
         raise ValueError(f"{SAMPLES} is missing: `make run` makes what this benchmark learns from")
-    steps = round(options.size or STEPS)
-    with Worker("benchmarks.losses:ours", steps=steps) as here:
+    text = str(options.text or stories(options.folder))
+    for setting, told in SETTINGS.items():
+        yield row(setting, told, text, round(options.size or STEPS))
+
+
+def row(setting: str, told: str, text: str, steps: int) -> Row:
+    given = {"setting": setting, "text": text}
+    with Worker("benchmarks.losses:ours", **given, steps=steps) as here:
         here()
-    with Worker("benchmarks.losses:adamw", steps=LONGER * steps, peak=PEAK) as peer:
-        peer()
     seconds, loss = here.value[-1]
-    reached = [at for at, value in peer.value if value <= loss]
-    last, lowest = peer.value[-1]
-    told = f"validation loss {loss:.3f} after {steps} steps of the recipe"
-    note = f"AdamW ended its {LONGER * steps} steps at {lowest:.3f}" + ("" if reached else ": it had not reached it")
-    peer_times = Times((reached[0] if reached else last,))
-    yield Row(told, Times((seconds,)), f"AdamW, peak {PEAK:g}", peer_times, Goal(3.0), note)
+    found = {}
+    for peak in PEAKS:
+        with Worker("benchmarks.losses:adamw", **given, steps=LONGER * steps, peak=peak) as peer:
+            peer()
+        found[peak] = peer.value
+    reached = {peak: at for peak, curve in found.items() if (at := first_at(curve, loss)) is not None}
+    best = min(reached, key=reached.__getitem__) if reached else min(PEAKS, key=lambda peak: found[peak][-1][1])
+    at = reached.get(best, found[best][-1][0])
+    ends = ", ".join(f"{curve[-1][1]:.3f} with {peak:g}" for peak, curve in found.items())
+    note = f"AdamW ended its {LONGER * steps:,} steps at {ends}" + ("" if reached else ": it had not reached it")
+    work = f"{told}: validation loss {loss:.3f}, where {steps} steps of the recipe end"
+    return Row(work, Times((seconds,)), f"AdamW, peak {best:g}", Times((at,)), Goal(3.0), note)
+
+
+def first_at(curve: list[Any], loss: float) -> float | None:
+    """Seconds until the first evaluation at or below a loss; None: it never got there."""
+    return next((seconds for seconds, value in curve if value <= loss), None)
+
+
+def stories(folder: Path) -> Path:
+    """The embedded stories as one plain text, made once."""
+    file = folder / "stories.txt"
+    if not file.is_file():
+        half = file.with_suffix(".part")
+        half.write_text("\n\n".join(texts_of(corpus(folder, MEGABYTES))), encoding="utf-8")
+        half.rename(file)
+    return file

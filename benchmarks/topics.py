@@ -25,6 +25,8 @@ class Options:
     """For files that a benchmark makes: on the workspace's disk, kept from run to run."""
     size: float | None = None
     """Of what grows, where the caller wants another than the topic's own."""
+    text: Path | None = None
+    """A text file to learn from, for the topic that does."""
     threads: int = THREADS
     hardware: Hardware | None = None
 

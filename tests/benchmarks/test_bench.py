@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -39,6 +40,7 @@ def test_unknown_names_are_refused(capsys):
 def test_the_command_of_a_table():
     assert said("tokenizing", 1000.0) == "make bench NAME=tokenizing SIZE=1000"
     assert said("training", None) == "make bench NAME=training"
+    assert said("losses", None, Path("texts/my.txt")) == "make bench NAME=losses TEXT=my.txt"
 
 
 @pytest.mark.parametrize("name", TOPICS)
