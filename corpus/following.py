@@ -67,7 +67,8 @@ def ask(
     note = cache / "seen" / f"{key}.json"
     for folder in ("seen", "locks", "partial"):
         (cache / folder).mkdir(parents=True, exist_ok=True)
-    with FileLock(cache / "locks" / key):  # workspaces share the cache: one downloads, the others wait
+    # workspaces share the cache: one downloads, the others wait; so do the members of one archive
+    with FileLock(cache / "locks" / hashlib.sha256(url.encode()).hexdigest()):
         seen = _read(note)
         http = scheme(url) in ("http", "https")
         now: Facts = {} if http else _file_facts(url, patience.timeout_s)

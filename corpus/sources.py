@@ -12,9 +12,11 @@ import logging
 import os
 import re
 import shutil
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from multiprocessing.pool import ThreadPool
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Literal, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 
 from filelock import FileLock
@@ -25,6 +27,9 @@ from corpus.transfer import PartialFile, Patience, Progress, download, scheme, s
 log = logging.getLogger(__name__)
 
 OWN = Path("data/own")
+AT_ONCE = 4  # sources: enough to fill a line, few enough for any server
+T = TypeVar("T")
+U = TypeVar("U")
 
 
 @dataclass(frozen=True)
@@ -103,6 +108,17 @@ def fetch(
             origin = _fill(cached, source, mirror, patience, max_bytes, progress)
         size = _put(cached, target)
     return Fetched(source.name, size, source.sha256, origin)
+
+
+def side_by_side(work: Callable[[T], U], sources: Sequence[T]) -> Iterator[U]:
+    """What `work` returns of each, in their order, done for up to AT_ONCE sources at a time.
+
+    The first that raises ends it. What is still under way then is left behind: the threads are daemons, so that a
+    server that keeps one waiting does not keep the process.
+    """
+    if sources:
+        with ThreadPool(min(AT_ONCE, len(sources))) as threads:
+            yield from threads.imap(work, sources)
 
 
 def digest_of(path: Path) -> str:

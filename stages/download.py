@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from corpus.sources import Source, fetch
+from corpus.sources import Fetched, Source, fetch, side_by_side
 from corpus.world.write import write_instructions, write_messages, write_stories
 from pipeline import paths
 from pipeline.files import write_json
@@ -67,13 +67,11 @@ def main(stage: Stage) -> None:
             stage.log_dataset(f"{kind}/{file.name}", file, "download")
             files, size = files + 1, size + file.stat().st_size
             progress.advance()
-        for kind, source in sources:
 
-            def show(done: int, total: int | None, name: str = source.name) -> None:
-                progress.advance(0, now=f"{name} {done / 1e6:,.1f} MB")
-
+        def get(wanted: tuple[str, Source]) -> Fetched:
+            kind, source = wanted
             try:
-                fetched = fetch(
+                return fetch(
                     source,
                     folders[kind],
                     cache=paths.downloads(),
@@ -81,11 +79,13 @@ def main(stage: Stage) -> None:
                     timeout_s=params.timeout_s,
                     attempts=params.attempts,
                     max_bytes=params.max_megabytes * 10**6,
-                    progress=show,
+                    progress=lambda done, total: progress.advance(0, now=f"{source.name} {done / 1e6:,.1f} MB"),
                 )
             except ValueError as error:
                 hint = " (it is followed: make refresh takes what is there now)"
                 raise ValueError(f"{error}{hint if f'{kind}/{source.name}' in moving else ''}") from error
+
+        for (kind, _), fetched in zip(sources, side_by_side(get, sources), strict=True):
             print(f"{kind}/{fetched.name}: {fetched.bytes:,} bytes, from {ORIGINS[fetched.origin]}", flush=True)
             stage.log_dataset(f"{kind}/{fetched.name}", folders[kind] / fetched.name, "download")
             files, size = files + 1, size + fetched.bytes

@@ -16,24 +16,25 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from corpus.following import ask
+from corpus.following import Answer, ask
+from corpus.sources import side_by_side
 from corpus.transfer import Patience
 from pipeline import paths
 from pipeline.files import write_json
 from pipeline.followed import followed
 from pipeline.params import load_params
 from pipeline.receipt import Receipt, kind_of, message_of
-from pipeline.schema import Download
+from pipeline.schema import Download, SourceFile
 from pipeline.signals import die_with_parent
 
 
 def ask_all(download: Download) -> tuple[dict[str, Any], list[Exception]]:
     """(answers by KIND/NAME, what went wrong with the others)."""
-    answers: dict[str, Any] = {}
-    errors: list[Exception] = []
-    for key, source in followed(download):
+
+    def asked(wanted: tuple[str, SourceFile]) -> Answer | Exception:
+        _, source = wanted
         try:
-            answer = ask(
+            return ask(
                 source.url,
                 source.member,
                 cache=paths.downloads(),
@@ -41,8 +42,15 @@ def ask_all(download: Download) -> tuple[dict[str, Any], list[Exception]]:
                 max_bytes=download.max_megabytes * 10**6,
             )
         except (ValueError, OSError) as error:
-            print(f"{key}: {message_of(error)}", file=sys.stderr, flush=True)
-            errors.append(error)
+            return error
+
+    answers: dict[str, Any] = {}
+    errors: list[Exception] = []
+    sources = list(followed(download))
+    for (key, source), answer in zip(sources, side_by_side(asked, sources), strict=True):
+        if isinstance(answer, Exception):
+            print(f"{key}: {message_of(answer)}", file=sys.stderr, flush=True)
+            errors.append(answer)
             continue
         fetched = f"{answer.bytes:,} bytes downloaded" if answer.how == "hash" else "nothing downloaded"
         print(f"{key}: asked by {answer.how}, {fetched}", file=sys.stderr, flush=True)

@@ -28,6 +28,7 @@ class Hits:
     count: Counter[str] = field(default_factory=Counter)
     ranges: list[str | None] = field(default_factory=list)
     stop: threading.Event = field(default_factory=threading.Event)
+    together: threading.Barrier = field(default_factory=lambda: threading.Barrier(3))
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -102,6 +103,15 @@ class Handler(BaseHTTPRequestHandler):
 
     def serve_broken(self) -> None:
         self.answer(500, {"Content-Length": "0"})
+
+    def serve_together(self) -> None:
+        """Only for three who ask at the same time; each gets the last part of its path."""
+        try:
+            self.hits.together.wait(20)
+        except threading.BrokenBarrierError:
+            return self.serve_missing()
+        body = self.path.rpartition("/")[2].encode()
+        self.answer(200, {"Content-Length": str(len(body))}, body)
 
     def serve_moved(self) -> None:
         self.answer(302, {"Location": "/plain.bin", "Content-Length": "0"})

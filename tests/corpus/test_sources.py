@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from corpus.sources import Fetched
+from corpus.sources import Fetched, side_by_side
 from tests.corpus.server import Hits
 
 Get = Callable[..., Fetched]
@@ -35,6 +35,26 @@ def test_a_file_is_fetched_verified_and_cached(web: Hits, get: Get, tmp_path: Pa
     assert (tmp_path / "raw" / "a.bin").read_bytes() == web.body
     assert left(tmp_path / "raw") == ["a.bin"] and left(tmp_path / "cache" / "partial") == []
     assert seen[-1] == (len(web.body), len(web.body)) and seen == sorted(seen)
+
+
+def test_several_come_at_once_and_in_their_order(web: Hits, get: Get) -> None:
+    names = ["a", "b", "c"]
+    found = side_by_side(lambda name: get(name, f"{web.url}/together/{name}", sha(name.encode())), names)
+    assert [fetched.name for fetched in found] == names
+
+
+def test_the_first_that_fails_ends_it_and_is_not_kept_waiting(web: Hits, get: Get, tmp_path: Path) -> None:
+    wanted = {"a": ("plain", web.body), "b": ("missing", b"b"), "c": ("silent", b"c")}
+
+    def one(name: str) -> Fetched:
+        path, body = wanted[name]
+        return get(name, f"{web.url}/{path}", sha(body), timeout_s=600.0)
+
+    found = side_by_side(one, list(wanted))
+    assert next(found).name == "a"
+    with pytest.raises(ValueError, match="/missing"):
+        next(found)
+    assert left(tmp_path / "raw") == ["a"]
 
 
 def test_what_was_verified_once_costs_no_network(web: Hits, get: Get, tmp_path: Path) -> None:
