@@ -42,8 +42,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def kill(service: Service) -> None:
-    """SIGKILL to the server and what it started."""
-    found = services.running(service)
+    """SIGKILL to the server and what it started, be it too busy to answer or not."""
+    found = services._remembered(service)
     process = found.process() if found is not None else None
     assert process is not None
     for each in [*process.children(recursive=True), process]:
