@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.feature_extraction.text import CountVectorizer
-from sklearn.linear_model import LogisticRegression
 
 
 @dataclass(frozen=True)
@@ -34,6 +32,9 @@ def bag_of_words(train_texts: Sequence[str], train_labels: Sequence[str], *texts
         )
     if not any(character.isalnum() for text in train_texts for character in text):
         raise ValueError("the training texts have no words; letters or digits are needed")
+    from sklearn.feature_extraction.text import CountVectorizer  # a second to import: a stage is to be at work first
+    from sklearn.linear_model import LogisticRegression
+
     counts = CountVectorizer(token_pattern=r"(?u)\b\w+\b")  # noqa: S106 (scikit-learn's default drops one-letter words)
     model = LogisticRegression(max_iter=1000)
     model.fit(counts.fit_transform(train_texts), list(train_labels))

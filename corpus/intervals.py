@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.stats import bootstrap
 
 
 def mean_interval(values: np.ndarray, resamples: int, seed: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -12,6 +11,8 @@ def mean_interval(values: np.ndarray, resamples: int, seed: int, confidence: flo
         raise ValueError("there are no items to score; at least 1 is needed")
     if len(values) == 1 or np.ptp(values) == 0:
         return float(values[0]), float(values[0])
+    from scipy.stats import bootstrap  # a second to import: whoever needs no interval does not wait for it
+
     found = bootstrap(
         (values,),
         np.mean,

@@ -11,8 +11,6 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
-
 _EDGES = " \t\r\n.,;:!?\"'“”‘’`()[]"
 
 
@@ -26,17 +24,19 @@ def classification_scores(truth: Sequence[str], predicted: Sequence[str], labels
         raise ValueError(f"{len(truth)} true and {len(predicted)} predicted labels; equally many, and some, are needed")
     if unknown := sorted((set(truth) | set(predicted)) - set(labels)):
         raise ValueError(f"labels {', '.join(unknown)} are not among {', '.join(labels)}")
-    precision, recall, f1, count = precision_recall_fscore_support(
+    from sklearn import metrics  # a second to import: a stage is to be at work first
+
+    precision, recall, f1, count = metrics.precision_recall_fscore_support(
         truth, predicted, labels=list(labels), average=None, zero_division=0
     )
     return {
-        "accuracy": float(accuracy_score(truth, predicted)),
+        "accuracy": float(metrics.accuracy_score(truth, predicted)),
         "macro_f1": float(f1.mean()),
         "labels": {
             label: {"precision": float(p), "recall": float(r), "f1": float(f), "count": int(n)}
             for label, p, r, f, n in zip(labels, precision, recall, f1, count, strict=True)
         },
-        "confusion": confusion_matrix(truth, predicted, labels=list(labels)).tolist(),
+        "confusion": metrics.confusion_matrix(truth, predicted, labels=list(labels)).tolist(),
     }
 
 

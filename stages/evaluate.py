@@ -18,7 +18,7 @@ import pandas as pd
 
 from gpt.tokenizer_files import load_encoding
 from pipeline.stage import Stage, run
-from stages import plots, scoring
+from stages import scoring
 from stages.findings import Findings
 from stages.items import REPORTS, classified_messages, scored_answers
 from stages.lines import read_lines, write_lines
@@ -34,6 +34,8 @@ def curves_of(stage: str) -> dict[str, pd.DataFrame]:
 
 def draw(folder: Path, found: Findings, labels: list[str]) -> None:
     """Every plot of the report."""
+    from stages import plots  # Matplotlib takes long to import: the stage is to be at work first
+
     floor = found.metrics["language"]["pretrained"]["validation"].get("floor")
     plots.pretraining_curve(curves_of("pretrain")["base"], floor, folder / "pretraining.png")
     curves = {

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from torch import nn
 
 from gpt.heads import n_trainable
@@ -126,6 +125,8 @@ def settings_of(params: schema.Training, total_steps: int) -> TrainSettings:
 
 def write_curves(stage: Stage, results: Mapping[str, TrainResult]) -> None:
     """`reports/STAGE/curves/VARIANT.csv`: one row an evaluation."""
+    import pandas as pd  # half a second to import: a training is to begin first
+
     folder = stage.out(f"reports/{stage.name}/curves")
     folder.mkdir()
     for variant, result in results.items():
