@@ -7,7 +7,8 @@ The recipe of one step, in `Training.update`:
     learning rate for this step; the optimizer
 
 What it promises: every number is a function of (seed, step, micro-batch), so evaluating more often, or being killed and
-run again, ends in the same bytes. Run under `torchrun` it shares the micro-batches of each step among the processes.
+run again, ends in the same bytes. Run under `torchrun` it shares the rows of each step among the processes, and one
+checkpoint serves any number of them.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from gpt.distributed import Group, join
 from gpt.optimizer import learning_rate_at, optimizer_tensors, optimizers, restore_optimizers
 from gpt.runtime import Runtime
 from gpt.seeds import reseed_device
+from gpt.sharding import part_of, spread, whole
 from gpt.train_settings import Row, TrainResult, TrainSettings
 
 Batch = tuple[Tensor, ...]
@@ -67,6 +69,7 @@ def train(
     best_metric: str = "validation_loss",
     report: Callable[[str], None] = lambda line: print(line, file=sys.stderr),
     passing: Callable[[str], None] = lambda point: None,
+    sharded: bool = False,
 ) -> TrainResult:
     """Train those parameters of `model` that require gradients, in place, and leave it on the device in `eval` mode.
 
@@ -76,19 +79,19 @@ def train(
     tokens_per_second. Steps count from 1 there. keep: "last", or "best": the weights with the lowest `best_metric`.
     checkpoints: a folder; a training of the same settings, seed, runtime, parameters and `identity` goes on there.
     passing: told where in the writing of a checkpoint it is (gpt/checkpoint.py).
+    sharded: several processes hold a part of the weights each while they train. `on_evaluation` and the caller then get
+    the whole model, on the CPU until the end; only the first process moves it to its device.
 
     Raises FloatingPointError when a number is no longer finite, KeyboardInterrupt after `should_stop()` (with a
     checkpoint), ValueError for settings that don't fit together, OSError when a checkpoint can't be written.
     """
     group = join(runtime.device)
-    if settings.accumulation_steps % group.size:
-        raise ValueError(
-            f"accumulation_steps is {settings.accumulation_steps}: {group.size} processes share them, so a multiple"
-        )
     if keep not in ("last", "best") or (keep == "best" and evaluate is None):
         raise ValueError(f'keep is {keep!r}: it must be "last", or "best" where something is evaluated')
-    runtime.prepare(model)
-    training = Training(model, loss, batch, settings, runtime, seed, group)
+    sharded = sharded and group.size > 1
+    trained = spread(model, runtime.device) if sharded else model
+    runtime.prepare(trained)
+    training = Training(trained, loss, batch, settings, runtime, seed, group)
     if checkpoints is not None:
         training.open_checkpoints(checkpoints, identity or {}, report)
     progress = training.progress
@@ -100,6 +103,8 @@ def train(
         if progress.step == 0:
             progress.history.append({"step": 0, "tokens": 0})
         metrics = training.evaluate(evaluate, best_metric if keep == "best" else None)
+        if on_evaluation is not None and sharded:
+            put_weights(model.eval(), weights_of(trained))
         if on_evaluation is not None and group.first:
             progress.history[-1].update(on_evaluation(progress.step, metrics, model) or {})
 
@@ -124,6 +129,10 @@ def train(
             raise KeyboardInterrupt(f"stopped after step {progress.step}; last checkpoint: {training.newest or 'none'}")
     if progress.best_weights is not None:
         put_weights(model, progress.best_weights)
+    elif sharded:
+        put_weights(model, weights_of(trained))
+    if sharded and group.first:
+        model.to(runtime.device)
     model.eval()
     return TrainResult(
         progress.history,
@@ -156,6 +165,7 @@ class Training:
         self.runtime = runtime
         self.seed = seed
         self.group = group
+        self.micro_batches, self.rows = group.share(settings.accumulation_steps)
         self.optimizers = optimizers(
             model, settings.optimizer, settings.learning_rate, settings.weight_decay, (settings.beta1, settings.beta2)
         )
@@ -171,9 +181,9 @@ class Training:
         self.model.train()
         nats = torch.zeros((), device=self.runtime.device)
         counted = torch.zeros((), device=self.runtime.device, dtype=torch.int64)
-        for micro in range(self.group.rank, settings.accumulation_steps, self.group.size):
-            inputs = self.runtime.place(self.batch(step, micro))
-            reseed_device(self.seed, step, micro)
+        for micro in self.micro_batches:
+            inputs = self.runtime.place(self.own_rows(self.batch(step, micro)))
+            reseed_device(self.seed, step, micro, *self.drawn_apart)
             with self.runtime.autocast():
                 total, count = self.loss(self.model, inputs)
             total.backward()
@@ -186,7 +196,7 @@ class Training:
         if tokens == 0:
             raise ValueError(f"the batch of step {step + 1} has no target that counts: every one of them is masked")
         mean_loss = nats.item() / tokens
-        norm = torch.nn.utils.get_total_norm(gradients).item() / tokens
+        norm = whole(torch.nn.utils.get_total_norm(gradients)).item() / tokens
         learning_rate = learning_rate_at(
             step,
             peak=settings.learning_rate,
@@ -216,6 +226,21 @@ class Training:
         self.whole = True
         return {**numbers, "tokens": self.progress.tokens, "tokens_per_second": tokens / seconds}
 
+    @property
+    def drawn_apart(self) -> tuple[int, ...]:
+        """What tells this process's dropout from that of the others that work on the same micro-batch."""
+        return () if self.rows == slice(None) else (self.group.rank,)
+
+    def own_rows(self, batch: Batch) -> Batch:
+        """This process's rows of a micro-batch; ValueError where there is not one for each process."""
+        if self.rows == slice(None):
+            return batch
+        if len(batch[0]) < self.group.size:
+            raise ValueError(
+                f"batches of {len(batch[0])} rows for {self.group.size} processes: each takes at least one"
+            )
+        return tuple(tensor[self.rows].contiguous() for tensor in batch)
+
     def evaluate(self, evaluate: Callable[[nn.Module], dict[str, float]], best_metric: str | None) -> dict[str, float]:
         """Metrics now, added to the history's last row; the weights are kept when `best_metric` is the lowest yet."""
         progress = self.progress
@@ -240,11 +265,13 @@ class Training:
         )
 
     def open_checkpoints(self, folder: Path, identity: Mapping[str, Any], report: Callable[[str], None]) -> None:
-        """Go on from the newest whole checkpoint of this very training, kept in a folder named by what defines it."""
+        """Go on from the newest whole checkpoint of this very training, kept in a folder named by what defines it.
+
+        How many processes share the work, and whether they share the weights, does not: it changes rounding alone.
+        """
         about = {
             "identity": dict(identity),
             "parameters": {name: list(tensor.shape) for name, tensor in weights_of(self.model).items()},
-            "processes": self.group.size,
             "runtime": self.runtime.describe(),
             "seed": self.seed,
             "settings": asdict(self.settings),
@@ -266,20 +293,20 @@ class Training:
         if self.folder is None:
             return
         progress = self.progress
+        weights, optimizer = weights_of(self.model), optimizer_tensors(self.optimizers)  # all gather what is spread
         if self.group.first:
             state = {name: getattr(progress, name) for name in ("tokens", "seconds", "best_step", "best_value")}
-            weights, optimizer = weights_of(self.model), optimizer_tensors(self.optimizers)
             found = Checkpoint(progress.step, state, progress.history, weights, optimizer, progress.best_weights)
             self.newest = save_checkpoint(self.folder, found, passing)
         self.group.wait()
 
 
 def weights_of(model: nn.Module) -> dict[str, Tensor]:
-    """What training changes: trainable parameters, each once, and stored buffers; detached, on the CPU."""
+    """What training changes: trainable parameters, each once, and stored buffers; whole, detached, on the CPU."""
     trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
     stored = model.state_dict().keys()
     buffers = {name: buffer for name, buffer in model.named_buffers() if name in stored}
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in {**trainable, **buffers}.items()}
+    return {name: whole(tensor.detach()).cpu().contiguous() for name, tensor in {**trainable, **buffers}.items()}
 
 
 @torch.no_grad()
@@ -287,4 +314,4 @@ def put_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
     """The counterpart of `weights_of`, in place."""
     places = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     for name, tensor in weights.items():
-        places[name].copy_(tensor)
+        places[name].copy_(part_of(tensor, places[name]))
