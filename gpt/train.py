@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -26,12 +27,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gpt.checkpoint import Checkpoint, load_newest, save_checkpoint, write_json
+from gpt.checkpoint import Checkpoint, checkpoints_in, load_newest, save_checkpoint, write_json
 from gpt.distributed import Group, join
 from gpt.optimizer import learning_rate_at, optimizer_tensors, optimizers, restore_optimizers
 from gpt.runtime import Runtime
 from gpt.seeds import reseed_device
-from gpt.sharding import part_of, spread, whole
+from gpt.sharding import is_spread, part_of, spread, whole
 from gpt.train_settings import Row, TrainResult, TrainSettings
 
 Batch = tuple[Tensor, ...]
@@ -93,7 +94,7 @@ def train(
     runtime.prepare(trained)
     training = Training(trained, loss, batch, settings, runtime, seed, group)
     if checkpoints is not None:
-        training.open_checkpoints(checkpoints, identity or {}, report)
+        training.open_checkpoints(checkpoints, identity or {}, report if group.first else lambda line: None)
     progress = training.progress
     resumed_from = progress.step
 
@@ -227,6 +228,14 @@ class Training:
         return {**numbers, "tokens": self.progress.tokens, "tokens_per_second": tokens / seconds}
 
     @property
+    def shared_by(self) -> str:
+        """Who trains, in words."""
+        if self.group.size == 1:
+            return "one process"
+        spread_weights = any(is_spread(parameter) for parameter in self.model.parameters())
+        return f"{self.group.size} processes" + (" with spread weights" if spread_weights else "")
+
+    @property
     def drawn_apart(self) -> tuple[int, ...]:
         """What tells this process's dropout from that of the others that work on the same micro-batch."""
         return () if self.rows == slice(None) else (self.group.rank,)
@@ -267,7 +276,7 @@ class Training:
     def open_checkpoints(self, folder: Path, identity: Mapping[str, Any], report: Callable[[str], None]) -> None:
         """Go on from the newest whole checkpoint of this very training, kept in a folder named by what defines it.
 
-        How many processes share the work, and whether they share the weights, does not: it changes rounding alone.
+        How many processes share the work does not: it changes rounding alone. But what others finished stays theirs.
         """
         about = {
             "identity": dict(identity),
@@ -281,12 +290,26 @@ class Training:
         if self.group.first:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_json(self.folder / "training.json", about)
-        found = load_newest(self.folder, report if self.group.first else lambda line: None, self.group.first)
-        if found is not None:
-            put_weights(self.model, found.weights)
-            restore_optimizers(self.optimizers, found.optimizer)
-            self.progress = Progress(**found.state, step=found.step, history=found.history, best_weights=found.best)
-            self.newest = self.folder / f"step-{found.step}"
+        found = load_newest(self.folder, report, self.group.first)
+        if found is None:
+            return
+        shared_by = found.state.pop("shared_by")
+        if shared_by != self.shared_by:
+            if found.step == self.settings.total_steps:
+                self.begin_anew()
+                return
+            report(f"going on from step {found.step}, which {shared_by} reached, with {self.shared_by}")
+        put_weights(self.model, found.weights)
+        restore_optimizers(self.optimizers, found.optimizer)
+        self.progress = Progress(**found.state, step=found.step, history=found.history, best_weights=found.best)
+        self.newest = self.folder / f"step-{found.step}"
+
+    def begin_anew(self) -> None:
+        """What others finished is no interrupted work of ours: without their checkpoints, ours are the newest."""
+        self.group.wait()  # until all have looked
+        if self.group.first and self.folder is not None:
+            for path in checkpoints_in(self.folder):
+                shutil.rmtree(path)
 
     def save(self, passing: Callable[[str], None]) -> None:
         """A checkpoint, written by the first process while the others wait."""
@@ -296,6 +319,7 @@ class Training:
         weights, optimizer = weights_of(self.model), optimizer_tensors(self.optimizers)  # all gather what is spread
         if self.group.first:
             state = {name: getattr(progress, name) for name in ("tokens", "seconds", "best_step", "best_value")}
+            state["shared_by"] = self.shared_by
             found = Checkpoint(progress.step, state, progress.history, weights, optimizer, progress.best_weights)
             self.newest = save_checkpoint(self.folder, found, passing)
         self.group.wait()

@@ -1,7 +1,8 @@
 """Tiny trainings of all four kinds, to be done by one process or by several: `python -m tests.gpt.sharing FOLDER`.
 
 A process that torchrun started trains each of them twice, with whole and with spread weights, goes on from what one
-process left, and stops half-way for one process to go on. No dropout: who draws what depends on who has which rows.
+process left, and stops half-way for one process to go on; what one process finished it trains again. No dropout: who
+draws what depends on who has which rows.
 """
 
 from __future__ import annotations
@@ -153,6 +154,10 @@ def everything(folder: Path) -> None:
             join("cpu").wait()
             keep(place / f"{rank}-from-one", *trained(kind, place / "from-one", sharded))
             half(kind, place / "half", sharded)
+        if first:
+            shutil.copytree(folder / f"{kind}-finished", folder / f"{kind}-again")
+        join("cpu").wait()
+        keep(folder / f"{kind}-{rank}-again", *trained(kind, folder / f"{kind}-again"))
 
 
 if __name__ == "__main__":

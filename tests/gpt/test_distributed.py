@@ -25,6 +25,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("two")
     for kind in KINDS:
         half(kind, folder / f"{kind}-alone")
+        trained(kind, folder / f"{kind}-finished")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[2]))
         assert launch(["-m", "tests.gpt.sharing", str(folder)], 2, 1, 5) == {}
@@ -75,6 +76,15 @@ def test_one_goes_on_from_what_they_left(two: Path, one: dict[str, Any], kind: s
     result, model = trained(kind, two / f"{kind}-{way}" / "half")
     assert result.resumed_from == HALF
     same(kind, one[kind], result.history, dict(model.named_parameters()))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_one_finished_is_not_taken_for_theirs(two: Path, kind: str) -> None:
+    resumed_from, history = json.loads((two / f"{kind}-first-again" / "history.json").read_text())
+    assert resumed_from == 0
+    assert history == json.loads((two / f"{kind}-whole" / "first" / "history.json").read_text())[1]
+    (newest,) = (two / f"{kind}-again").glob(f"*/step-{STEPS}")
+    assert json.loads((newest / "state.json").read_text())["shared_by"] == "2 processes"
 
 
 @pytest.mark.parametrize("kind", KINDS)
