@@ -5,6 +5,7 @@ They meet through a file and talk over loopback: nothing here listens to the net
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ def launch(command: Sequence[str], processes: int, threads: int, grace_s: float)
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+    logging.getLogger("torch.distributed.elastic.multiprocessing.api").setLevel(logging.CRITICAL)  # we say it ourselves
     os.environ |= {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1", "OMP_NUM_THREADS": str(threads)}
     with TemporaryDirectory(prefix="together-") as folder:
         config = LaunchConfig(

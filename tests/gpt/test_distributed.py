@@ -72,9 +72,13 @@ def test_they_go_on_from_what_one_left(two: Path, one: dict[str, Any], kind: str
 
 
 @pytest.mark.parametrize(("kind", "way"), WAYS)
-def test_one_goes_on_from_what_they_left(two: Path, one: dict[str, Any], kind: str, way: str) -> None:
+def test_one_goes_on_from_what_they_left(
+    two: Path, one: dict[str, Any], kind: str, way: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     result, model = trained(kind, two / f"{kind}-{way}" / "half")
     assert result.resumed_from == HALF
+    who = "2 processes with spread weights" if way == "spread" else "2 processes"
+    assert capsys.readouterr().err == f"going on from step {HALF}, which {who} reached, with one process\n"
     same(kind, one[kind], result.history, dict(model.named_parameters()))
 
 
