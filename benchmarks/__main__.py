@@ -36,12 +36,15 @@ def main(arguments: list[str]) -> int:
     try:
         if unknown := sorted(set(options.names) - set(TOPICS)):
             raise ValueError(f"{unknown[0]!r} is no benchmark: {', '.join(TOPICS)} are")
+        if any(TOPICS[name].cuda for name in options.names) and not has_cuda():
+            raise ValueError("gpu measures a CUDA device, and this machine has none that PyTorch can use")
         if options.size is not None and not options.size > 0:
             raise ValueError(f"--size is {options.size}: it must be above 0")
         if options.result:
             measure(options.names[0], Options(paths.home() / "bench", options.size), options.result)
             return 0
-        failed = [name for name in options.names or TOPICS if not run(name, options.size, options.out)]
+        options.names = options.names or [name for name, topic in TOPICS.items() if not topic.cuda or has_cuda()]
+        failed = [name for name in options.names if not run(name, options.size, options.out)]
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -68,6 +71,12 @@ def run(name: str, size: float | None, out: str) -> bool:
     if out != "-":
         write_section(Path(out), name, text)
     return True
+
+
+def has_cuda() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def said(name: str, size: float | None) -> str:

@@ -15,6 +15,8 @@ THREADS = 2  # as params.yaml has it
 @dataclass(frozen=True)
 class Topic:
     title: str
+    cuda: bool = False
+    """Whether it measures a CUDA device: without one it is left out of a run of all."""
 
 
 @dataclass
@@ -42,4 +44,5 @@ TOPICS = {
     "whole": Topic("A full run"),
     "losses": Topic("Time to a loss"),
     "growing": Topic("How a training step grows"),
+    "gpu": Topic("A training step on a GPU", cuda=True),
 }

@@ -167,6 +167,7 @@ class Training:
         self.seed = seed
         self.group = group
         self.micro_batches, self.rows = group.share(settings.accumulation_steps)
+        self.ahead: dict[tuple[int, int], Batch] = {}  # made and sent before its turn: (step, micro-batch) -> inputs
         self.optimizers = optimizers(
             model, settings.optimizer, settings.learning_rate, settings.weight_decay, (settings.beta1, settings.beta2)
         )
@@ -183,11 +184,12 @@ class Training:
         nats = torch.zeros((), device=self.runtime.device)
         counted = torch.zeros((), device=self.runtime.device, dtype=torch.int64)
         for micro in self.micro_batches:
-            inputs = self.runtime.place(self.own_rows(self.batch(step, micro)))
+            inputs = self.taken(step, micro)
             reseed_device(self.seed, step, micro, *self.drawn_apart)
             with self.runtime.autocast():
                 total, count = self.loss(self.model, inputs)
             total.backward()
+            self.look_ahead(step, micro)
             nats += total.detach()
             counted += count
 
@@ -226,6 +228,17 @@ class Training:
         self.progress.history.append({"step": self.progress.step, "tokens": self.progress.tokens, **numbers})
         self.whole = True
         return {**numbers, "tokens": self.progress.tokens, "tokens_per_second": tokens / seconds}
+
+    def taken(self, step: int, micro: int) -> Batch:
+        """This process's rows of a micro-batch, on the device."""
+        return self.ahead.pop((step, micro), None) or self.runtime.place(self.own_rows(self.batch(step, micro)))
+
+    def look_ahead(self, step: int, micro: int) -> None:
+        """Make the micro-batch after this one and send it while the device is at work, where it works aside."""
+        later = [other for other in self.micro_batches if other > micro]
+        step, micro = (step, later[0]) if later else (step + 1, self.micro_batches[0])
+        if self.runtime.works_aside and step < self.settings.total_steps:
+            self.ahead[step, micro] = self.taken(step, micro)
 
     @property
     def shared_by(self) -> str:
