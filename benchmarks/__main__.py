@@ -12,6 +12,7 @@ import argparse
 import importlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -41,7 +42,8 @@ def main(arguments: list[str]) -> int:
         if options.size is not None and not options.size > 0:
             raise ValueError(f"--size is {options.size}: it must be above 0")
         if options.result:
-            measure(options.names[0], Options(paths.home() / "bench", options.size), options.result)
+            wanted = Options(paths.home() / "bench", options.size, picture=options.result.with_suffix(".png"))
+            measure(options.names[0], wanted, options.result)
             return 0
         options.names = options.names or [name for name, topic in TOPICS.items() if not topic.cuda or has_cuda()]
         failed = [name for name in options.names if not run(name, options.size, options.out)]
@@ -66,6 +68,8 @@ def run(name: str, size: float | None, out: str) -> bool:
         if subprocess.run(command, env=environment(), check=False).returncode:
             return False
         found = json.loads(result.read_text(encoding="utf-8"))
+        if out != "-" and result.with_suffix(".png").is_file():
+            shutil.copyfile(result.with_suffix(".png"), Path(out).with_name(f"{name}.png"))
     text = section(TOPICS[name].title, found["hardware"], said(name, size), [from_json(row) for row in found["rows"]])
     print(f"{text}\n\n({time.monotonic() - began:.0f} s)", flush=True)
     if out != "-":

@@ -28,6 +28,8 @@ class Options:
     size: float | None = None
     """Of what grows, where the caller wants another than the topic's own."""
     threads: int = THREADS
+    picture: Path | None = None
+    """Where a topic that draws one puts it."""
     hardware: Hardware | None = None
 
 
@@ -43,6 +45,6 @@ TOPICS = {
     "processes": Topic("Starting, and finding nothing to do"),
     "whole": Topic("A full run"),
     "losses": Topic("Time to a loss"),
-    "growing": Topic("How a training step grows"),
+    "growing": Topic("How cost grows"),
     "gpu": Topic("A training step on a GPU", cuda=True),
 }

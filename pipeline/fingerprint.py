@@ -54,11 +54,10 @@ def digest(value: Any) -> str:
 
 def checkpoint_key(inputs: Mapping[str, Any]) -> str:
     """The digest of inputs that names a stage's checkpoints and its lock."""
-    runtime = inputs.get("params", {}).get("runtime")
-    if not isinstance(runtime, Mapping):
-        return digest(inputs)
-    kept = {leaf: value for leaf, value in runtime.items() if leaf not in SHARING}
-    return digest({**inputs, "params": {**inputs["params"], "runtime": kept}})
+    params = {name: value for name, value in inputs["params"].items() if name.removeprefix("runtime.") not in SHARING}
+    if isinstance(params.get("runtime"), Mapping):
+        params["runtime"] = {leaf: value for leaf, value in params["runtime"].items() if leaf not in SHARING}
+    return digest({**inputs, "params": params})
 
 
 def lookup(tree: Mapping[str, Any], leaf: str) -> Any:
