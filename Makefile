@@ -98,7 +98,7 @@ $(BENCH_READY): requirements-bench.lock $(READY)
 	@touch $@
 
 bench: $(BENCH_READY)  ## this project beside its peers, into docs/performance.md (NAME="training generation" SIZE=1000 TEXT=my.txt OUT=page.md; OUT=-: only print)
-	@test -f models/base/model.safetensors || $(MAKE) run  # some of them start from what was trained
+	@test -f models/base/model.safetensors -o "$(NAME)" = gpu || $(MAKE) run  # some of them start from what was trained
 	@$(BIN)/python -m benchmarks $(NAME) $(if $(SIZE),--size $(SIZE)) $(if $(TEXT),--text "$$TEXT") $(if $(OUT),--out $(OUT))
 
 bench-serve: $(READY)  ## requests a second and latencies of the served champions (ARGS='assistant --requests 100')

@@ -12,6 +12,7 @@ import argparse
 import importlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -37,14 +38,19 @@ def main(arguments: list[str]) -> int:
     try:
         if unknown := sorted(set(options.names) - set(TOPICS)):
             raise ValueError(f"{unknown[0]!r} is no benchmark: {', '.join(TOPICS)} are")
+        if any(TOPICS[name].cuda for name in options.names) and not has_cuda():
+            raise ValueError("gpu measures a CUDA device, and this machine has none that PyTorch can use")
         if options.size is not None and not options.size > 0:
             raise ValueError(f"--size is {options.size}: it must be above 0")
         if options.text is not None and not options.text.is_file():
             raise ValueError(f"--text is {options.text}: there is no such file")
         if options.result:
-            measure(options.names[0], Options(paths.home() / "bench", options.size, options.text), options.result)
+            picture = options.result.with_suffix(".png")
+            wanted = Options(paths.home() / "bench", options.size, options.text, picture=picture)
+            measure(options.names[0], wanted, options.result)
             return 0
-        failed = [name for name in options.names or TOPICS if not run(name, options.size, options.text, options.out)]
+        options.names = options.names or [name for name, topic in TOPICS.items() if not topic.cuda or has_cuda()]
+        failed = [name for name in options.names if not run(name, options.size, options.text, options.out)]
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -67,12 +73,20 @@ def run(name: str, size: float | None, text: Path | None, out: str) -> bool:
         if subprocess.run(command, env=environment(), check=False).returncode:
             return False
         found = json.loads(result.read_text(encoding="utf-8"))
+        if out != "-" and result.with_suffix(".png").is_file():
+            shutil.copyfile(result.with_suffix(".png"), Path(out).with_name(f"{name}.png"))
     rows = [from_json(row) for row in found["rows"]]
     shown = section(TOPICS[name].title, found["hardware"], said(name, size, text), rows)
     print(f"{shown}\n\n({time.monotonic() - began:.0f} s)", flush=True)
     if out != "-":
         write_section(Path(out), name, shown)
     return True
+
+
+def has_cuda() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def said(name: str, size: float | None, text: Path | None = None) -> str:

@@ -35,24 +35,24 @@ def gpt2_config(of: Shape, **more: Any) -> GPT2Config:
     )
 
 
-def best(on: bool) -> AbstractContextManager[Any]:
+def best(on: bool, device: str = "cpu") -> AbstractContextManager[Any]:
     """bfloat16 where it is asked for."""
-    return torch.autocast("cpu", torch.bfloat16) if on else nullcontext()
+    return torch.autocast(device, torch.bfloat16) if on else nullcontext()
 
 
-def training(shape_name: str, compiled: bool, threads: int) -> Work:
+def training(shape_name: str, compiled: bool, threads: int, device: str = "cpu") -> Work:
     """One step of GPT2LMHeadModel: float32 and eager, or bfloat16 and compiled."""
     torch.set_num_threads(threads)
     torch.manual_seed(SEED)
     of = shape(shape_name)
-    plain = GPT2LMHeadModel(gpt2_config(of)).train()
+    plain = GPT2LMHeadModel(gpt2_config(of)).train().to(device)
     model: Any = torch.compile(plain) if compiled else plain
     optimizer = torch.optim.AdamW(plain.parameters(), lr=1e-4, weight_decay=0.1, betas=(0.9, 0.95), fused=True)
     numbers = counted()
 
     def step() -> float:
-        tokens = some_tokens(of, next(numbers))
-        with best(compiled):
+        tokens = some_tokens(of, next(numbers)).to(device)
+        with best(compiled, device):
             loss = model(input_ids=tokens[:, :-1], labels=tokens[:, :-1]).loss
         return descend(loss, plain, optimizer)
 

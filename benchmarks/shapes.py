@@ -43,12 +43,13 @@ class Shape:
 
 
 def shape(name: str) -> Shape:
-    """`medium`, `gpt2` (GPT-2's 124M as published), or a preset of conf/model. There is no dropout: each side
-    would draw its own."""
+    """`medium`, `gpt2` (GPT-2's 124M as published), `gpt2-gpu` (with as many rows as keep a GPU busy), or a preset of
+    conf/model. There is no dropout: each side would draw its own."""
     if name == "medium":
         return Shape(config_of(4096, context_length=256, emb_dim=384, n_heads=6, n_layers=6), 8)
-    if name == "gpt2":
-        return Shape(config_of(50_257, context_length=1024, emb_dim=768, n_heads=12, n_layers=12), 1)
+    if name in ("gpt2", "gpt2-gpu"):
+        batch_size = 1 if name == "gpt2" else 16
+        return Shape(config_of(50_257, context_length=1024, emb_dim=768, n_heads=12, n_layers=12), batch_size)
     preset = read_yaml(ROOT / "conf" / "model" / f"{name}.yaml")
     vocabulary = 50_257 if name != "nano" else read_yaml(ROOT / "params.yaml")["tokenize"]["trained_vocab_size"]
     return Shape(config_of(vocabulary, **preset["model"]), preset["pretrain"]["batch_size"])

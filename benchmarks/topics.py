@@ -15,6 +15,8 @@ THREADS = 2  # as params.yaml has it
 @dataclass(frozen=True)
 class Topic:
     title: str
+    cuda: bool = False
+    """Whether it measures a CUDA device: without one it is left out of a run of all."""
 
 
 @dataclass
@@ -28,6 +30,8 @@ class Options:
     text: Path | None = None
     """A text file to learn from, for the topic that does."""
     threads: int = THREADS
+    picture: Path | None = None
+    """Where a topic that draws one puts it."""
     hardware: Hardware | None = None
 
 
@@ -43,5 +47,6 @@ TOPICS = {
     "processes": Topic("Starting, and finding nothing to do"),
     "whole": Topic("A full run"),
     "losses": Topic("Time to a loss"),
-    "growing": Topic("How a training step grows"),
+    "growing": Topic("How cost grows"),
+    "gpu": Topic("A training step on a GPU", cuda=True),
 }

@@ -79,7 +79,7 @@ def train(
 ) -> Any:
     """Bring stages (default: all) and what they need up to date.
 
-    parallel: how many run at once; default: as many as there are processors for, at `runtime.threads` each.
+    parallel: how many run at once; default: as many as there are processors for, at `runtime.threads` a process.
     time_limit_s: seconds that one stage may take; time_limits_s: {stage: seconds} for some of them, instead.
     retries: {stage: how often a failure that may pass is tried again}; 2 where not named.
     presets, overrides: {"model": "small"}, ["pretrain.learning_rate=4e-3"]: written to params.yaml first, where they
@@ -214,10 +214,11 @@ def cancelling(client: SyncPrefectClient) -> bool:
 
 
 def slots(root: Path) -> int:
-    """How many stages the processors have room for, `runtime.threads` each; at least one."""
+    """How many stages the processors have room for, `runtime.threads` in each process; at least one."""
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
-        threads = int(lookup(read_mapping(root / PARAMS_FILE), "runtime.threads"))
+        params = read_mapping(root / PARAMS_FILE)
+        threads = int(lookup(params, "runtime.threads")) * int(lookup(params, "runtime.processes"))
     except (KeyError, ValueError, TypeError):
         threads = processors
     return max(1, processors // max(1, threads))

@@ -7,6 +7,7 @@ classifier's. The weights begin as GPT-2's did (Radford et al., 2019).
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gpt.block import Block
@@ -119,7 +120,20 @@ class GPT(Transformer):
         read: Tensor | None = None,
     ) -> Tensor:
         """tokens (B, T) int64 -> logits (B, T or R, vocab_size); the arguments are those of `hidden`."""
-        return self.head(self.hidden(tokens, cache, padding, read, positions))
+        hidden = self.hidden(tokens, cache, padding, read, positions)
+        if hidden.device.type == "cuda" and hidden.size(1) > 1 and isinstance(self.head, nn.Linear):
+            return padded_product(hidden, self.head.weight)
+        return self.head(hidden)
+
+
+def padded_product(x: Tensor, weight: Tensor, multiple: int = 128) -> Tensor:
+    """x (..., C) · weight (V, C) -> (..., V), with rows of zeros below the weight up to a multiple, left out again.
+
+    A GPU's matrix units take whole tiles, and 50,257 is an odd number. One new token's product only waits for memory:
+    there the copy would cost more.
+    """
+    wanted = weight.size(0)
+    return F.linear(x, F.pad(weight, (0, 0, 0, -wanted % multiple)))[..., :wanted]
 
 
 def visible(queries: Tensor, n_keys: int, padding: Tensor | None) -> Tensor:

@@ -13,6 +13,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from gpt.sharding import is_spread, part_of, whole
+
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # Jordan's: every singular value in (0, 1] ends near 1 after five rounds
 ROUNDS = 5
 
@@ -38,18 +40,24 @@ class Muon(torch.optim.Optimizer):
         """One update of every matrix that has a gradient."""
         for group in self.param_groups:
             updates: dict[tuple[int, int], list[tuple[Tensor, Tensor]]] = {}  # shape -> (matrix, its new direction)
+            gathered: list[tuple[Tensor, Tensor]] = []  # orthogonal is a matter of a whole matrix
             for name, parameter in zip(group["param_names"], group["params"], strict=True):
                 if parameter.grad is None:
                     continue
                 parts = 3 if name.endswith("qkv.weight") else 1
-                direction = self._direction(parameter, parameter.grad, group["momentum"])
-                for matrix, part in zip(parameter.chunk(parts), direction.chunk(parts), strict=True):
+                direction = whole(self._direction(parameter, parameter.grad, group["momentum"]))
+                matrices = whole(parameter)
+                if is_spread(parameter):
+                    gathered.append((parameter, matrices))
+                for matrix, part in zip(matrices.chunk(parts), direction.chunk(parts), strict=True):
                     updates.setdefault((matrix.size(0), matrix.size(1)), []).append((matrix, part))
             for shape, pairs in updates.items():
                 size = group["lr"] * 0.2 * max(shape) ** 0.5
                 directions = orthogonal(torch.stack([direction for _, direction in pairs]))
                 for (matrix, _), update in zip(pairs, directions, strict=True):
                     matrix.mul_(1 - group["lr"] * group["weight_decay"]).add_(update.to(matrix.dtype), alpha=-size)
+            for parameter, matrices in gathered:
+                parameter.copy_(part_of(matrices, parameter))
 
     def _direction(self, parameter: nn.Parameter, gradient: Tensor, momentum: float) -> Tensor:
         """Nesterov's momentum of the gradient."""

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from gpt.muon import Muon
+from gpt.sharding import part_of, whole
 
 
 def adamw(
@@ -61,9 +62,9 @@ def learning_rate_at(step: int, *, peak: float, minimum: float, warmup_steps: in
 
 
 def optimizer_tensors(optimizers: Iterable[torch.optim.Optimizer]) -> dict[str, Tensor]:
-    """The optimizers' state as tensors on the CPU, named PARAMETER:STATE."""
+    """The optimizers' state as whole tensors on the CPU, named PARAMETER:STATE."""
     return {
-        f"{name}:{key}": value.detach().cpu()
+        f"{name}:{key}": whole(value.detach()).cpu()
         for optimizer in optimizers
         for group in optimizer.param_groups
         for name, parameter in zip(group["param_names"], group["params"], strict=True)
@@ -76,10 +77,13 @@ def restore_optimizers(optimizers: Iterable[torch.optim.Optimizer], tensors: dic
     for optimizer in optimizers:
         plain = optimizer.state_dict()
         names = [name for group in optimizer.param_groups for name in group["param_names"]]
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         number = {name: i for i, name in enumerate(names)}
         plain["state"] = {i: {} for i in range(len(names))}
         for key, value in tensors.items():
             name, _, field = key.rpartition(":")
             if name in number:
-                plain["state"][number[name]][field] = value
+                parameter = parameters[number[name]]
+                alike = value.shape == parameter.shape  # else a count of steps
+                plain["state"][number[name]][field] = part_of(value, parameter) if alike else value
         optimizer.load_state_dict(plain)

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import importlib.util
 import os
 import platform
 import shutil
@@ -40,6 +41,7 @@ from torch import Tensor, nn
 
 BFLOAT16_FROM = 2_000_000  # parameters
 COMPILE_FROM = 1e14  # floating-point operations in the blocks in a whole training: 6 a parameter and token
+COMPILE_FROM_ON_CUDA = 3e16  # reckoned, not measured: a minute to compile against a third of 2e14 operations a second
 
 VECTOR_UNITS = ("amx", "asimd", "avx", "bf16", "fma", "sme", "sse4", "sve")
 
@@ -89,8 +91,15 @@ class Runtime:
         kind = self.device.split(":")[0]
         return torch.autocast(kind, torch.bfloat16) if self.dtype == "bfloat16" else contextlib.nullcontext()
 
+    @property
+    def works_aside(self) -> bool:
+        """Whether the device computes while this process goes on: then the next batch can be made meanwhile."""
+        return self.device.startswith("cuda")
+
     def place(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """The batch on the device."""
+        """The batch on the device; to a GPU from pinned memory, the only one it reads from without being waited for."""
+        if self.device.startswith("cuda"):
+            batch = tuple(tensor.pin_memory() if tensor.device.type == "cpu" else tensor for tensor in batch)
         return tuple(tensor.to(self.device, non_blocking=True) for tensor in batch)
 
     def describe(self) -> dict[str, str | int | bool]:
@@ -142,7 +151,10 @@ def choose_device(wanted: str) -> tuple[str, str]:
         raise ValueError(f"runtime.device is {chosen}, which this machine lacks: it has {there}")
     why = "chosen" if wanted != "auto" else "the fastest device here"
     if chosen == "cuda":
-        return f"cuda:{os.environ.get('LOCAL_RANK', '0')}", f"cuda: {why}"
+        mine, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+        if mine >= count:
+            raise ValueError(f"each process needs a GPU of its own: this is number {mine + 1} here, GPUs are {count}")
+        return f"cuda:{mine}", f"cuda: {why}"
     return chosen, f"{chosen}: {why}"
 
 
@@ -164,13 +176,14 @@ def choose_compile(wanted: str, device: str, operations: float) -> tuple[bool, s
         return False, "eager: chosen"
     if device == "mps":
         return False, "eager: compiling isn't tried on MPS"
-    lacking = missing_for_compiling()
+    lacking = missing_for_compiling(device)
     if lacking:
         return False, f"eager: compiling needs {lacking}, which is not here"
     if wanted == "on":
         return True, "compiled: chosen"
-    if operations < COMPILE_FROM:
-        return False, f"eager: compiling pays from {COMPILE_FROM:.0e} operations, these are {operations:.0e}"
+    least = COMPILE_FROM_ON_CUDA if device.startswith("cuda") else COMPILE_FROM
+    if operations < least:
+        return False, f"eager: compiling pays from {least:.0e} operations, these are {operations:.0e}"
     return True, f"compiled: {operations:.0e} operations earn the compiler's time back"
 
 
@@ -188,8 +201,10 @@ def compiler_name() -> str:
     return os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
 
 
-def missing_for_compiling() -> str:
+def missing_for_compiling(device: str = "cpu") -> str:
     """What torch.compile would miss here, in words; empty when it has all."""
+    if device.startswith("cuda") and importlib.util.find_spec("triton") is None:
+        return "Triton"
     if shutil.which(compiler_name()) is None:
         return f"a C++ compiler ({compiler_name()})"
     if not (Path(sysconfig.get_path("include")) / "Python.h").is_file():

@@ -32,10 +32,10 @@ def permutation(n: int, seed: int, *names: str | int) -> np.ndarray:
     return np.random.Generator(np.random.PCG64(derive(seed, *names))).permutation(n)
 
 
-def reseed_device(seed: int, step: int, micro: int) -> None:
+def reseed_device(seed: int, step: int, micro: int, *rank: int) -> None:
     """Seed every device's own generator for the dropout of one micro-batch.
 
     `micro` counts over all processes that train together, so that each draws its own numbers, and the same ones
-    however many processes share the work.
+    however many processes share the work; only where they share one micro-batch, `rank` tells them apart.
     """
-    torch.manual_seed(derive(seed, "dropout", step, micro))
+    torch.manual_seed(derive(seed, "dropout", step, micro, *rank))

@@ -7,7 +7,8 @@ The recipe of one step, in `Training.update`:
     learning rate for this step; the optimizer
 
 What it promises: every number is a function of (seed, step, micro-batch), so evaluating more often, or being killed and
-run again, ends in the same bytes. Run under `torchrun` it shares the micro-batches of each step among the processes.
+run again, ends in the same bytes. Run under `torchrun` it shares the rows of each step among the processes, and one
+checkpoint serves any number of them.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -25,11 +27,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gpt.checkpoint import Checkpoint, load_newest, save_checkpoint, write_json
+from gpt.checkpoint import Checkpoint, checkpoints_in, load_newest, save_checkpoint, write_json
 from gpt.distributed import Group, join
 from gpt.optimizer import learning_rate_at, optimizer_tensors, optimizers, restore_optimizers
 from gpt.runtime import Runtime
 from gpt.seeds import reseed_device
+from gpt.sharding import is_spread, part_of, spread, whole
 from gpt.train_settings import Row, TrainResult, TrainSettings
 
 Batch = tuple[Tensor, ...]
@@ -67,6 +70,7 @@ def train(
     best_metric: str = "validation_loss",
     report: Callable[[str], None] = lambda line: print(line, file=sys.stderr),
     passing: Callable[[str], None] = lambda point: None,
+    sharded: bool = False,
 ) -> TrainResult:
     """Train those parameters of `model` that require gradients, in place, and leave it on the device in `eval` mode.
 
@@ -76,21 +80,21 @@ def train(
     tokens_per_second. Steps count from 1 there. keep: "last", or "best": the weights with the lowest `best_metric`.
     checkpoints: a folder; a training of the same settings, seed, runtime, parameters and `identity` goes on there.
     passing: told where in the writing of a checkpoint it is (gpt/checkpoint.py).
+    sharded: several processes hold a part of the weights each while they train. `on_evaluation` and the caller then get
+    the whole model, on the CPU until the end; only the first process moves it to its device.
 
     Raises FloatingPointError when a number is no longer finite, KeyboardInterrupt after `should_stop()` (with a
     checkpoint), ValueError for settings that don't fit together, OSError when a checkpoint can't be written.
     """
     group = join(runtime.device)
-    if settings.accumulation_steps % group.size:
-        raise ValueError(
-            f"accumulation_steps is {settings.accumulation_steps}: {group.size} processes share them, so a multiple"
-        )
     if keep not in ("last", "best") or (keep == "best" and evaluate is None):
         raise ValueError(f'keep is {keep!r}: it must be "last", or "best" where something is evaluated')
-    runtime.prepare(model)
-    training = Training(model, loss, batch, settings, runtime, seed, group)
+    sharded = sharded and group.size > 1
+    trained = spread(model, runtime.device) if sharded else model
+    runtime.prepare(trained)
+    training = Training(trained, loss, batch, settings, runtime, seed, group)
     if checkpoints is not None:
-        training.open_checkpoints(checkpoints, identity or {}, report)
+        training.open_checkpoints(checkpoints, identity or {}, report if group.first else lambda line: None)
     progress = training.progress
     resumed_from = progress.step
 
@@ -100,6 +104,8 @@ def train(
         if progress.step == 0:
             progress.history.append({"step": 0, "tokens": 0})
         metrics = training.evaluate(evaluate, best_metric if keep == "best" else None)
+        if on_evaluation is not None and sharded:
+            put_weights(model.eval(), weights_of(trained))
         if on_evaluation is not None and group.first:
             progress.history[-1].update(on_evaluation(progress.step, metrics, model) or {})
 
@@ -124,6 +130,10 @@ def train(
             raise KeyboardInterrupt(f"stopped after step {progress.step}; last checkpoint: {training.newest or 'none'}")
     if progress.best_weights is not None:
         put_weights(model, progress.best_weights)
+    elif sharded:
+        put_weights(model, weights_of(trained))
+    if sharded and group.first:
+        model.to(runtime.device)
     model.eval()
     return TrainResult(
         progress.history,
@@ -156,6 +166,8 @@ class Training:
         self.runtime = runtime
         self.seed = seed
         self.group = group
+        self.micro_batches, self.rows = group.share(settings.accumulation_steps)
+        self.ahead: dict[tuple[int, int], Batch] = {}  # made and sent before its turn: (step, micro-batch) -> inputs
         self.optimizers = optimizers(
             model, settings.optimizer, settings.learning_rate, settings.weight_decay, (settings.beta1, settings.beta2)
         )
@@ -171,12 +183,13 @@ class Training:
         self.model.train()
         nats = torch.zeros((), device=self.runtime.device)
         counted = torch.zeros((), device=self.runtime.device, dtype=torch.int64)
-        for micro in range(self.group.rank, settings.accumulation_steps, self.group.size):
-            inputs = self.runtime.place(self.batch(step, micro))
-            reseed_device(self.seed, step, micro)
+        for micro in self.micro_batches:
+            inputs = self.taken(step, micro)
+            reseed_device(self.seed, step, micro, *self.drawn_apart)
             with self.runtime.autocast():
                 total, count = self.loss(self.model, inputs)
             total.backward()
+            self.look_ahead(step, micro)
             nats += total.detach()
             counted += count
 
@@ -186,7 +199,7 @@ class Training:
         if tokens == 0:
             raise ValueError(f"the batch of step {step + 1} has no target that counts: every one of them is masked")
         mean_loss = nats.item() / tokens
-        norm = torch.nn.utils.get_total_norm(gradients).item() / tokens
+        norm = whole(torch.nn.utils.get_total_norm(gradients)).item() / tokens
         learning_rate = learning_rate_at(
             step,
             peak=settings.learning_rate,
@@ -216,6 +229,40 @@ class Training:
         self.whole = True
         return {**numbers, "tokens": self.progress.tokens, "tokens_per_second": tokens / seconds}
 
+    def taken(self, step: int, micro: int) -> Batch:
+        """This process's rows of a micro-batch, on the device."""
+        return self.ahead.pop((step, micro), None) or self.runtime.place(self.own_rows(self.batch(step, micro)))
+
+    def look_ahead(self, step: int, micro: int) -> None:
+        """Make the micro-batch after this one and send it while the device is at work, where it works aside."""
+        later = [other for other in self.micro_batches if other > micro]
+        step, micro = (step, later[0]) if later else (step + 1, self.micro_batches[0])
+        if self.runtime.works_aside and step < self.settings.total_steps:
+            self.ahead[step, micro] = self.taken(step, micro)
+
+    @property
+    def shared_by(self) -> str:
+        """Who trains, in words."""
+        if self.group.size == 1:
+            return "one process"
+        spread_weights = any(is_spread(parameter) for parameter in self.model.parameters())
+        return f"{self.group.size} processes" + (" with spread weights" if spread_weights else "")
+
+    @property
+    def drawn_apart(self) -> tuple[int, ...]:
+        """What tells this process's dropout from that of the others that work on the same micro-batch."""
+        return () if self.rows == slice(None) else (self.group.rank,)
+
+    def own_rows(self, batch: Batch) -> Batch:
+        """This process's rows of a micro-batch; ValueError where there is not one for each process."""
+        if self.rows == slice(None):
+            return batch
+        if len(batch[0]) < self.group.size:
+            raise ValueError(
+                f"batches of {len(batch[0])} rows for {self.group.size} processes: each takes at least one"
+            )
+        return tuple(tensor[self.rows].contiguous() for tensor in batch)
+
     def evaluate(self, evaluate: Callable[[nn.Module], dict[str, float]], best_metric: str | None) -> dict[str, float]:
         """Metrics now, added to the history's last row; the weights are kept when `best_metric` is the lowest yet."""
         progress = self.progress
@@ -240,11 +287,13 @@ class Training:
         )
 
     def open_checkpoints(self, folder: Path, identity: Mapping[str, Any], report: Callable[[str], None]) -> None:
-        """Go on from the newest whole checkpoint of this very training, kept in a folder named by what defines it."""
+        """Go on from the newest whole checkpoint of this very training, kept in a folder named by what defines it.
+
+        How many processes share the work does not: it changes rounding alone. But what others finished stays theirs.
+        """
         about = {
             "identity": dict(identity),
             "parameters": {name: list(tensor.shape) for name, tensor in weights_of(self.model).items()},
-            "processes": self.group.size,
             "runtime": self.runtime.describe(),
             "seed": self.seed,
             "settings": asdict(self.settings),
@@ -254,32 +303,47 @@ class Training:
         if self.group.first:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_json(self.folder / "training.json", about)
-        found = load_newest(self.folder, report if self.group.first else lambda line: None, self.group.first)
-        if found is not None:
-            put_weights(self.model, found.weights)
-            restore_optimizers(self.optimizers, found.optimizer)
-            self.progress = Progress(**found.state, step=found.step, history=found.history, best_weights=found.best)
-            self.newest = self.folder / f"step-{found.step}"
+        found = load_newest(self.folder, report, self.group.first)
+        if found is None:
+            return
+        shared_by = found.state.pop("shared_by")
+        if shared_by != self.shared_by:
+            if found.step == self.settings.total_steps:
+                self.begin_anew()
+                return
+            report(f"going on from step {found.step}, which {shared_by} reached, with {self.shared_by}")
+        put_weights(self.model, found.weights)
+        restore_optimizers(self.optimizers, found.optimizer)
+        self.progress = Progress(**found.state, step=found.step, history=found.history, best_weights=found.best)
+        self.newest = self.folder / f"step-{found.step}"
+
+    def begin_anew(self) -> None:
+        """What others finished is no interrupted work of ours: without their checkpoints, ours are the newest."""
+        self.group.wait()  # until all have looked
+        if self.group.first and self.folder is not None:
+            for path in checkpoints_in(self.folder):
+                shutil.rmtree(path)
 
     def save(self, passing: Callable[[str], None]) -> None:
         """A checkpoint, written by the first process while the others wait."""
         if self.folder is None:
             return
         progress = self.progress
+        weights, optimizer = weights_of(self.model), optimizer_tensors(self.optimizers)  # all gather what is spread
         if self.group.first:
             state = {name: getattr(progress, name) for name in ("tokens", "seconds", "best_step", "best_value")}
-            weights, optimizer = weights_of(self.model), optimizer_tensors(self.optimizers)
+            state["shared_by"] = self.shared_by
             found = Checkpoint(progress.step, state, progress.history, weights, optimizer, progress.best_weights)
             self.newest = save_checkpoint(self.folder, found, passing)
         self.group.wait()
 
 
 def weights_of(model: nn.Module) -> dict[str, Tensor]:
-    """What training changes: trainable parameters, each once, and stored buffers; detached, on the CPU."""
+    """What training changes: trainable parameters, each once, and stored buffers; whole, detached, on the CPU."""
     trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
     stored = model.state_dict().keys()
     buffers = {name: buffer for name, buffer in model.named_buffers() if name in stored}
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in {**trainable, **buffers}.items()}
+    return {name: whole(tensor.detach()).cpu().contiguous() for name, tensor in {**trainable, **buffers}.items()}
 
 
 @torch.no_grad()
@@ -287,4 +351,4 @@ def put_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
     """The counterpart of `weights_of`, in place."""
     places = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     for name, tensor in weights.items():
-        places[name].copy_(tensor)
+        places[name].copy_(part_of(tensor, places[name]))

@@ -1,7 +1,8 @@
 """What a stage is made from, as one digest: the same whether computed from the files or read back from dvc.lock.
 
-The digest names a stage's checkpoints, locks, parked results and MLflow runs. It covers the command, every dependency's
-md5 and every parameter leaf, and nothing else: no time, host or path outside the repository.
+The digest names a stage's parked results and MLflow runs. It covers the command, every dependency's md5 and every
+parameter leaf, and nothing else: no time, host or path outside the repository. What names checkpoints and locks leaves
+out how many processes share the work: a training goes on with another number of them.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from typing import Any
 
 from pipeline.files import md5_path
 from pipeline.graph import PARAMS_FILE, StageSpec, read_mapping
+
+SHARING = ("processes", "sharding")  # leaves of `runtime`
 
 
 def inputs_of(spec: StageSpec, root: Path | str = ".", *, cache: Path | None = None) -> dict[str, Any]:
@@ -47,6 +50,14 @@ def digest(value: Any) -> str:
     """32 hex characters that stand for inputs or outputs (an MLflow digest takes 36)."""
     text = json.dumps(_plain(value), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def checkpoint_key(inputs: Mapping[str, Any]) -> str:
+    """The digest of inputs that names a stage's checkpoints and its lock."""
+    params = {name: value for name, value in inputs["params"].items() if name.removeprefix("runtime.") not in SHARING}
+    if isinstance(params.get("runtime"), Mapping):
+        params["runtime"] = {leaf: value for leaf, value in params["runtime"].items() if leaf not in SHARING}
+    return digest({**inputs, "params": params})
 
 
 def lookup(tree: Mapping[str, Any], leaf: str) -> Any:

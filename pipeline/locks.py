@@ -6,8 +6,8 @@ import json
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -52,6 +52,15 @@ def hold(
         _owner_file(file).unlink(missing_ok=True)
         file.unlink(missing_ok=True)  # while held: who waits on it finds it unlinked and starts over (filelock looks)
         lock.release()
+
+
+@contextmanager
+def hold_all(names: Iterable[str], waiting: Callable[[str], None] | None = None) -> Iterator[None]:
+    """Hold several locks, taken in one order everywhere, so that two who want the same never wait for each other."""
+    with ExitStack() as held:
+        for name in sorted(set(names)):
+            held.enter_context(hold(name, waiting=waiting))
+        yield
 
 
 def holder(file: Path) -> str:

@@ -22,6 +22,8 @@ from typing import Any
 from pipeline import paths
 from pipeline.files import write_json
 
+TOGETHER = "SCRIPTORIUM_TOGETHER"  # the folder for those of several processes (pipeline/together.py)
+
 
 @dataclass
 class Receipt:
@@ -38,8 +40,11 @@ class Receipt:
     costs: dict[str, float] = field(default_factory=dict)
 
     def write(self) -> None:
-        """Write to SCRIPTORIUM_RECEIPT; without that variable nobody asked for a receipt."""
-        if place := os.environ.get("SCRIPTORIUM_RECEIPT"):
+        """Write it for whoever asked; without SCRIPTORIUM_RECEIPT (or SCRIPTORIUM_TOGETHER) nobody did."""
+        rank = os.environ.get("RANK", "0")
+        folder = os.environ.get(TOGETHER)
+        place = f"{folder}/{rank}.json" if folder else os.environ.get("SCRIPTORIUM_RECEIPT")
+        if place and (folder or rank == "0"):
             write_json(place, _finite(asdict(self)))
 
 

@@ -33,6 +33,8 @@ class Runtime(Section):
     device: Annotated[Literal["auto", "cpu", "cuda", "mps"], described("where tensors live; auto: cuda, mps, cpu")]
     precision: Annotated[Literal["auto", "float32", "bfloat16"], described("of the matrix products in training")]
     compile: Annotated[Literal["auto", "on", "off"], described("torch.compile; auto: where the run is long enough")]
+    processes: Annotated[int, described("that train one model together; on cuda a device each", ge=1, le=4_096)]
+    sharding: Annotated[Literal["none", "full"], described("full: a part of all weights in each process (FSDP)")]
 
 
 class Model(Section):
@@ -244,10 +246,9 @@ class Training(Section):
 
     @model_validator(mode="after")
     def decay_goes_down(self) -> Training:
-        if self.min_learning_rate > self.learning_rate:
-            raise ValueError(
-                f"min_learning_rate {self.min_learning_rate} must not exceed learning_rate {self.learning_rate}"
-            )
+        low, peak = self.min_learning_rate, self.learning_rate
+        if low > peak:
+            raise ValueError(f"min_learning_rate {low} must not exceed learning_rate {peak}")
         return self
 
 
@@ -358,14 +359,12 @@ class Params(Section):
         ]
 
     def weight_problems(self) -> list[str]:
-        if self.pretrain.init == "scratch":
+        if (init := self.pretrain.init) == "scratch":
             return []
         problems = []
         names = [source.name for source in self.download.weights]
-        if self.pretrain.init not in names:
-            problems.append(
-                f"pretrain.init {self.pretrain.init!r} is neither scratch nor a name in download.weights {names}"
-            )
+        if init not in names:
+            problems.append(f"pretrain.init {init!r} is neither scratch nor a name in download.weights {names}")
         if not (self.model.qkv_bias and self.model.tie_embeddings):
             problems.append(
                 "pretrain.init takes public GPT-2 weights: model.qkv_bias and model.tie_embeddings must be true"

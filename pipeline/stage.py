@@ -1,4 +1,4 @@
-"""What surrounds a stage's `main`: `sys.exit(run("pretrain", main))`.
+"""What surrounds a stage's `main`: `sys.exit(run("pretrain", main, launch))`.
 
 Checked parameters, one run at a time for the same inputs, outputs that appear whole at the end or not at all, inputs
 that may not change underneath, a receipt for the flow, a journal for MLflow, one clear line for a person when it fails.
@@ -10,28 +10,29 @@ from __future__ import annotations
 import math
 import os
 import posixpath
-import resource
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 from pipeline import journal, kept, ledger, outputs, paths, sync, syntax
+from pipeline.costs import measured
 from pipeline.faults import passing
 from pipeline.files import md5_path, remove_tree, write_json
-from pipeline.fingerprint import digest, inputs_of, outputs_of
+from pipeline.fingerprint import checkpoint_key, digest, inputs_of, outputs_of
 from pipeline.graph import StageSpec, load_graph
 from pipeline.journal import FAILED, FINISHED, KILLED, Journal
-from pipeline.locks import hold, this_process
+from pipeline.locks import hold, hold_all, this_process
 from pipeline.params import leaves, load_params
 from pipeline.progress import Progress, evaluated
 from pipeline.receipt import Receipt, kind_of, message_of
 from pipeline.schema import Params
 from pipeline.secrets import without_secrets
 from pipeline.signals import Stopper, die_with_parent
+from pipeline.together import Launch, rank, run_together, spoken_for, started_by_another
 from pipeline.tracking import FINAL_WAIT_S, Follower, code_tags
 
 STOPPED_WAIT_S = 1.0
@@ -43,16 +44,18 @@ class Stage:
     def __init__(self, name: str, params: Params, spec: StageSpec, inputs: dict[str, Any], stopper: Stopper) -> None:
         self.name, self.params, self.spec, self.inputs = name, params, spec, inputs
         self.fingerprint = digest(inputs)
-        self.staging = paths.staging(name if _rank() == 0 else f"{name}.rank{_rank()}")
-        self.journal: Journal | None = None  # the first process of a torchrun keeps it
+        self.first = rank() == 0  # of the processes that train together; the others take part in nothing else
+        self.staging = paths.staging(name if self.first else f"{name}.rank{rank()}")
+        self.journal: Journal | None = None  # the first process keeps it
         self.metrics: dict[str, Any] = {}
         self.costs: dict[str, float] = {}
         self._stopper = stopper
 
     @property
     def checkpoints(self) -> Path:
-        """This run's folder for checkpoints: the same again after a kill, another when any input differs."""
-        return paths.checkpoints(self.name, self.fingerprint)
+        """This run's folder for checkpoints: the same again after a kill, another when any input differs but how many
+        processes share the work."""
+        return paths.checkpoints(self.name, checkpoint_key(self.inputs))
 
     def out(self, path: str | Path) -> Path:
         """Where to write an output (or a file in an output folder) until it is moved into place; its parent exists."""
@@ -65,7 +68,7 @@ class Stage:
 
     def progress(self, total: int | None, unit: str = "", label: str = "") -> Progress:
         """`with stage.progress(500, "steps") as bar: bar.advance(loss=3.2)`."""
-        return Progress(self.name, total, unit, label, silent=_rank() > 0)
+        return Progress(self.name, total, unit, label, silent=not self.first)
 
     def log_metrics(self, values: Mapping[str, float], step: int) -> None:
         if self.journal:
@@ -159,38 +162,49 @@ class Stage:
             self.journal.metrics(numbers, step=self.journal.attempt)
 
 
-def run(name: str, main: Callable[[Stage], None]) -> int:
-    """Run a stage in the current folder; returns the exit status: 0, 1, or 130 / 143 when it was stopped."""
+def run(name: str, main: Callable[[Stage], None], launch: Launch | None = None) -> int:
+    """Run a stage in the current folder; returns the exit status: 0, 1, or 130 / 143 when it was stopped.
+
+    launch: starts the processes of a stage that `runtime.processes` of them can run together (`gpt/launch.py`).
+    """
     began = time.monotonic()
     receipt = Receipt(name, "executed")
     status = 0
     die_with_parent()
     with Stopper() as stopper:
         try:
-            _run(name, main, receipt, stopper)
+            params = load_params()
+            together = launch if params.runtime.processes > 1 and not started_by_another() else None
+            done = _run(name, None if together else main, params, receipt, stopper)
+            if together and not done:
+                status = run_together(name, params, together, receipt)
+                if status:
+                    _say(name, receipt)
         except BaseException as error:
             status = _report(name, error, receipt, stopper)
     receipt.seconds = time.monotonic() - began
-    if _rank() == 0:
-        with suppress(OSError):  # the disk that is full for a receipt has been reported
-            receipt.write()
+    with suppress(OSError):  # the disk that is full for a receipt has been reported
+        receipt.write()
     return status
 
 
-def _run(name: str, main: Callable[[Stage], None], receipt: Receipt, stopper: Stopper) -> None:
-    params = load_params()
+def _run(name: str, main: Callable[[Stage], None] | None, params: Params, receipt: Receipt, stopper: Stopper) -> bool:
+    """Whether the outputs are in place now. Without a `main` they are where a finished result of these inputs waits."""
     graph = load_graph()
     if name not in graph:
         raise ValueError(f"dvc.yaml has no stage {name!r}; it lists {', '.join(graph)}")
     with _workspace_lock(name):
         stage = Stage(name, params, graph[name], inputs_of(graph[name], cache=paths.digests()), stopper)
-        with _fingerprint_lock(stage):
+        with _inputs_lock(stage):
             remove_tree(stage.staging)
-            if _rank() > 0:
-                main(stage)
-            elif "RANK" in os.environ or not _take_finished(stage, receipt):  # its siblings are waiting for it
-                _execute(stage, main, receipt, stopper)
+            done = not started_by_another() and _take_finished(stage, receipt)  # else others wait for it in training
+            if main is not None and not done:
+                if stage.first:
+                    _execute(stage, main, receipt, stopper)
+                else:
+                    main(stage)
     remove_tree(stage.staging)
+    return done or main is not None
 
 
 def _execute(stage: Stage, main: Callable[[Stage], None], receipt: Receipt, stopper: Stopper) -> None:
@@ -200,7 +214,7 @@ def _execute(stage: Stage, main: Callable[[Stage], None], receipt: Receipt, stop
     follower = Follower(stage.journal.key, parent=os.environ.get("SCRIPTORIUM_PARENT"))
     status = FAILED
     try:
-        with _measured(stage):
+        with measured(stage.log_costs):
             main(stage)
         stopper.shield()  # from here on it is quicker to finish than to stop
         edited = _publish(stage)
@@ -339,47 +353,32 @@ def _report(name: str, error: BaseException, receipt: Receipt, stopper: Stopper)
         receipt.status, receipt.kind = "failed", kind_of(error)
         receipt.message = without_secrets(message_of(error))
         status = 1
-    hint = f" (a fault of the program; see {log}, or set SCRIPTORIUM_TRACEBACK=1)" if receipt.kind == "bug" else ""
     if os.environ.get("SCRIPTORIUM_TRACEBACK") == "1":
         print(trace, end="", file=sys.stderr)
-    print(f"{name}: {receipt.message}{hint}", file=sys.stderr, flush=True)
+    if not spoken_for():
+        _say(name, receipt)
     return status
 
 
-@contextmanager
-def _measured(stage: Stage) -> Iterator[None]:
-    """Seconds, processor seconds and peak memory of the stage and its helpers, also when it fails."""
-    began = time.monotonic()
-    try:
-        yield
-    finally:
-        own, helpers = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
-        unit = 1 if sys.platform == "darwin" else 1024
-        with suppress(OSError):
-            stage.log_costs({
-                "seconds": time.monotonic() - began,
-                "user_cpu_seconds": own.ru_utime + helpers.ru_utime,
-                "peak_memory_bytes": max(own.ru_maxrss, helpers.ru_maxrss) * unit,
-            })  # fmt: skip
+def _say(name: str, receipt: Receipt) -> None:
+    log = paths.logs() / f"{name}.log"
+    hint = f" (a fault of the program; see {log}, or set SCRIPTORIUM_TRACEBACK=1)" if receipt.kind == "bug" else ""
+    print(f"{name}: {receipt.message}{hint}", file=sys.stderr, flush=True)
 
 
 def _workspace_lock(name: str) -> Any:
     """Two runs of a stage in one workspace would share the staging folder."""
-    return nullcontext() if _rank() else hold(f"stage-{name}", waiting=_waiting(name), place=paths.staging(name).parent)
+    return nullcontext() if rank() else hold(f"stage-{name}", waiting=_waiting(name), place=paths.staging(name).parent)
 
 
-def _fingerprint_lock(stage: Stage) -> Any:
+def _inputs_lock(stage: Stage) -> Any:
     """Two runs on the same inputs, in whatever workspace, would share checkpoints and journal."""
-    return nullcontext() if _rank() else hold(f"{stage.name}-{stage.fingerprint}", waiting=_waiting(stage.name))
+    names = [f"{stage.name}-{inputs}" for inputs in (stage.fingerprint, checkpoint_key(stage.inputs))]
+    return hold_all(names, waiting=_waiting(stage.name)) if stage.first else nullcontext()
 
 
 def _waiting(name: str) -> Callable[[str], None]:
     return lambda holder: print(f"{name}: waiting for {holder}, which runs this stage", file=sys.stderr, flush=True)
-
-
-def _rank() -> int:
-    """The number of this process under torchrun. Only the first one locks, records and publishes."""
-    return int(os.environ.get("RANK", "0"))
 
 
 def _is_number(value: Any) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 
 from gpt.heads import Classifier, select_trainable
 from gpt.hf_classifier import save_classifier
+from gpt.launch import launch
 from gpt.seeds import generator
 from gpt.settings import write_settings
 from gpt.tokenizer_files import load_encoding
@@ -43,6 +44,8 @@ def main(stage: Stage) -> None:
         model = Classifier.from_gpt(body, data.labels, generator(seed, "head"))
         select_trainable(model, "all" if variant == "full" else params.trainable)
         result = train_classifier(stage, model, params, data, variant)
+        if not stage.first:
+            continue
         found = predictions(stage, model, data, params.batch_size, variant)
         folder = stage.out("models/classifier") / variant
         save_classifier(model, folder, TOKENIZER)
@@ -63,4 +66,4 @@ def main(stage: Stage) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run("classify", main))
+    sys.exit(run("classify", main, launch))

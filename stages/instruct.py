@@ -18,6 +18,7 @@ from gpt.collate import buckets_up_to, instruction_batch, read_counted
 from gpt.evaluate import mean_loss
 from gpt.generate import generate
 from gpt.hf_format import save_gpt2
+from gpt.launch import launch
 from gpt.lora import add_lora, merge_lora
 from gpt.loss import answer_loss, next_token_loss
 from gpt.model import GPT
@@ -156,6 +157,8 @@ def main(stage: Stage) -> None:
             add_lora(model, params.lora_rank, params.lora_alpha, 0.0, generator(seed, "adapters"))
         share = shares(model, size)
         result = train_assistant(stage, model, usable, encoding, variant)
+        if not stage.first:
+            continue
         merge_lora(model)
         folder = stage.out("models/assistant") / variant
         save_gpt2(model, folder, TOKENIZER)
@@ -177,4 +180,4 @@ def main(stage: Stage) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run("instruct", main))
+    sys.exit(run("instruct", main, launch))

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from gpt.heads import Classifier
+from gpt.launch import launch
 from gpt.lora import add_lora, merge_lora
 from gpt.peft_format import save_adapter
 from gpt.seeds import generator
@@ -40,6 +41,8 @@ def main(stage: Stage) -> None:
     add_lora(model, params.rank, params.alpha, params.dropout, generator(seed, "adapters"))
     share = shares(model, size)
     result = train_classifier(stage, model, params, data, "")
+    if not stage.first:
+        return
 
     folder = stage.out("models/lora")
     save_adapter(model, folder, str(BASE))
@@ -57,4 +60,4 @@ def main(stage: Stage) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run("lora", main))
+    sys.exit(run("lora", main, launch))

@@ -17,6 +17,7 @@ from gpt.config import GPTConfig
 from gpt.evaluate import Rows, window_loss
 from gpt.generate import generate
 from gpt.hf_format import load_gpt2, save_gpt2
+from gpt.launch import launch
 from gpt.loss import next_token_loss
 from gpt.model import GPT
 from gpt.runtime import Runtime, peak_flops, share_of_peak
@@ -87,11 +88,15 @@ def main(stage: Stage) -> None:
         evaluate=evaluate,
         on_evaluation=write_sample,
     )
+    if not stage.first:
+        return
     save_gpt2(model, stage.out("models/base"), TOKENIZER)
     write_settings(stage.out("models/base"), {"begins_with_end_of_text": from_the_beginning})
     log_base(stage, stage.out("models/base"), TOKENIZER, "base")
     pace = result.tokens / result.seconds
-    stage.log_costs({"share_of_peak": share_of_peak(model.n_parameters, pace, peak_flops(runtime))})
+    stage.log_costs(
+        {"share_of_peak": share_of_peak(model.n_parameters, pace / stage.params.runtime.processes, peak_flops(runtime))}
+    )
     evaluated = evaluations(result)
     samples = [{"step": row["step"], "text": row["sample"]} for row in evaluated if "sample" in row]
     write_lines(stage.out("reports/pretrain/samples.jsonl"), samples)
@@ -127,4 +132,4 @@ def compared_with_floor(model: GPT, rows: Rows, batch_size: int, runtime: Runtim
 
 
 if __name__ == "__main__":
-    sys.exit(run("pretrain", main))
+    sys.exit(run("pretrain", main, launch))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from gpt.distributed import world_size
 from gpt.heads import n_trainable
 from gpt.model import Transformer
 from gpt.order import ByLength, MixedOrder
@@ -68,8 +69,13 @@ def fit(
     `unit` names what the loss counts: tokens, messages, answer tokens.
     """
     label = f"{variant}/" if variant else ""
+    many = stage.params.runtime.processes
+    if world_size() != many:
+        raise ValueError(f"runtime.processes is {many}, and torchrun started {world_size()}: both must say the same")
     log_runtime(stage, runtime, variant)
-    print(f"{total_steps} steps, {n_trainable(model):,} trained parameters; {runtime.reason}", flush=True)
+    if stage.first:
+        together = f"; {many} processes" if many > 1 else ""
+        print(f"{total_steps} steps, {n_trainable(model):,} trained parameters; {runtime.reason}{together}", flush=True)
     with stage.progress(total_steps, "steps", variant) as progress:
 
         def record(step: int, values: Mapping[str, float]) -> None:
@@ -100,6 +106,7 @@ def fit(
             should_stop=stage.stopping,
             keep=params.keep,
             passing=passing,
+            sharded=stage.params.runtime.sharding == "full",
         )
     costs = {"training_seconds": result.seconds, f"{unit}_per_second": result.tokens / result.seconds}
     stage.log_costs({f"{label}{name}": value for name, value in costs.items()})

@@ -20,7 +20,7 @@ from ruamel.yaml import YAML, YAMLError
 
 from pipeline import kept, paths, syntax
 from pipeline.files import md5_bytes, remove_tree, write_atomic
-from pipeline.fingerprint import digest, locked_inputs, locked_outputs
+from pipeline.fingerprint import checkpoint_key, digest, locked_inputs, locked_outputs
 from pipeline.locks import CLOCK_S, hold
 from pipeline.params import leaves
 from pipeline.secrets import without_secrets
@@ -154,7 +154,7 @@ def prune_checkpoints(root: Path, name: str) -> None:
     """
     entry = lock_entries(root).get(name)
     if entry is not None and entry.get("outs"):
-        inputs = digest(locked_inputs(entry))
+        inputs = checkpoint_key(locked_inputs(entry))
         with suppress(TimeoutError), hold(f"{name}-{inputs}", timeout_s=0):
             remove_tree(paths.checkpoints(name, inputs))
         kept.prune(name)

@@ -26,7 +26,7 @@ from prefect.states import Cancelled, Completed, Failed
 
 from pipeline import journal, paths, tracking
 from pipeline.files import remove_tree, write_atomic, write_json
-from pipeline.fingerprint import digest, inputs_of, lookup
+from pipeline.fingerprint import checkpoint_key, inputs_of, lookup
 from pipeline.graph import StageSpec, load_graph, select
 from pipeline.sweep_file import metrics_file
 from tasks.dvc_repo import repair
@@ -235,7 +235,7 @@ def _kept(trial: Trial, graph: Mapping[str, StageSpec], result: Result) -> Resul
         saved = False
     for name in set(graph) - set(done):
         with suppress(ValueError):
-            made_from = digest(inputs_of(graph[name], trial.workspace, cache=paths.digests()))
+            made_from = checkpoint_key(inputs_of(graph[name], trial.workspace, cache=paths.digests()))
             remove_tree(paths.checkpoints(name, made_from))
     return replace(result, experiment=trial.name if saved else None)
 

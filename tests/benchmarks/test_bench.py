@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.__main__ import main, said
+from benchmarks.__main__ import has_cuda, main, said
 from benchmarks.topics import TOPICS
 from benchmarks.worker import Worker
 
@@ -35,6 +35,17 @@ def test_unknown_names_are_refused(capsys):
     assert capsys.readouterr().err == f"error: 'nothing' is no benchmark: {', '.join(TOPICS)} are\n"
     assert main(["training", "--size", "-1"]) == 1
     assert "--size is -1.0: it must be above 0" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(has_cuda(), reason="this machine has a CUDA device")
+def test_without_a_gpu_it_is_refused_by_name_and_left_out_of_a_run_of_all(capsys, monkeypatch):
+    assert main(["gpu"]) == 1
+    said = "error: gpu measures a CUDA device, and this machine has none that PyTorch can use\n"
+    assert capsys.readouterr().err == said
+    ran: list[str] = []
+    monkeypatch.setattr("benchmarks.__main__.run", lambda name, *others: not ran.append(name))
+    assert main([]) == 0
+    assert ran == [name for name in TOPICS if name != "gpu"]
 
 
 def test_the_command_of_a_table():

@@ -9,11 +9,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpt.attention import attend_written_out
+from gpt import attention
+from gpt.attention import Attention, attend_written_out
 from gpt.config import GPTConfig
 from gpt.dropout import Dropout, dropout_by_lanes
 from gpt.kv_cache import KVCache
-from gpt.model import GPT, Transformer, visible
+from gpt.model import GPT, Transformer, padded_product, visible
 
 TINY = GPTConfig(vocab_size=61, context_length=16, emb_dim=32, n_heads=4, n_layers=3, dropout=0.0)
 
@@ -197,3 +198,36 @@ def test_a_language_models_step_compiles_as_one_graph() -> None:
     model, text = tiny(), tokens(2, 16)
     compiled = torch.compile(model.train(), backend="eager", fullgraph=True, dynamic=False)
     torch.testing.assert_close(compiled(text), model(text))
+
+
+@pytest.mark.parametrize("vocabulary", [1, 127, 128, 257])
+def test_a_vocabulary_padded_inside_gives_the_same_scores_and_gradients(vocabulary: int) -> None:
+    draws = torch.Generator().manual_seed(0)
+    x, weight = (torch.randn(*shape, generator=draws) for shape in ((2, 3, 8), (vocabulary, 8)))
+    wanted = torch.randint(vocabulary, (6,), generator=draws)
+    found = []
+    for product in (padded_product, torch.nn.functional.linear):
+        mine = [tensor.clone().requires_grad_() for tensor in (x, weight)]
+        scores = product(*mine)
+        assert scores.shape == (2, 3, vocabulary)
+        torch.nn.functional.cross_entropy(scores.flatten(0, 1), wanted).backward()
+        found.append([scores.detach(), *(tensor.grad for tensor in mine)])
+    for one, other in zip(*found, strict=True):
+        assert one is not None and other is not None
+        assert torch.allclose(one, other, atol=1e-6)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+def test_away_from_the_cpu_attention_is_the_fused_function_s(dropout: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the meta device, which is no CPU either: causal without a mask, so that a GPU takes its flash kernel."""
+    seen: list[dict[str, object]] = []
+
+    def fused(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, **how: object) -> torch.Tensor:
+        seen.append(how)
+        return q
+
+    monkeypatch.setattr(attention.F, "scaled_dot_product_attention", fused)
+    with torch.device("meta"):
+        layer = Attention(GPTConfig(17, 8, 16, 2, 1, dropout=dropout, qkv_bias=False, tie_embeddings=True), 0)
+        layer.train()(torch.empty(2, 8, 16, dtype=torch.float32))
+    assert seen == [{"attn_mask": None, "dropout_p": dropout, "is_causal": True}]

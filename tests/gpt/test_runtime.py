@@ -53,6 +53,28 @@ def test_without_a_compiler_it_is_eager_and_says_so(monkeypatch: pytest.MonkeyPa
     assert "eager: compiling needs a C++ compiler (no-such-compiler)" in chosen.reason
 
 
+def test_what_a_gpu_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The choices alone: no device is touched."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    monkeypatch.setattr(rt, "missing_for_compiling", lambda device="cpu": "")
+    chosen = choose(device="auto", operations=1e17)
+    assert (chosen.device, chosen.dtype, chosen.compile, chosen.works_aside) == ("cuda:0", "bfloat16", True, True)
+    assert not choose(device="auto", operations=LONG).compile  # which takes a CPU minutes and a GPU seconds
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert choose(device="cuda").device == "cuda:1"
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    with pytest.raises(ValueError, match="a GPU of its own: this is number 3 here, GPUs are 2"):
+        choose(device="cuda")
+
+
+def test_a_gpu_s_compiler_is_triton(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rt.importlib.util, "find_spec", lambda name: None)
+    assert rt.missing_for_compiling("cuda:0") == "Triton"
+    assert rt.missing_for_compiling() != "Triton"
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -108,6 +108,23 @@ def test_history_has_a_row_a_step_and_evaluations_at_start_interval_and_end() ->
     json.dumps(result.history, allow_nan=False)
 
 
+def test_a_batch_made_while_the_device_works_is_the_same_batch() -> None:
+    class Aside(Runtime):
+        works_aside = True
+
+    made: list[tuple[int, int]] = []
+
+    def noted(step: int, micro: int) -> tuple[Tensor, ...]:
+        made.append((step, micro))
+        return data(step, micro)
+
+    plain, ahead = new_model(), new_model()
+    run(plain)
+    run(ahead, runtime=Aside("cpu", "float32", False, 1, "test"), batch=noted)
+    assert bytes_of(ahead) == bytes_of(plain)
+    assert made == [(step, micro) for step in range(7) for micro in (0, 1)]
+
+
 def test_how_often_one_evaluates_changes_no_weight() -> None:
     models = [new_model() for _ in range(3)]
     run(models[0], eval_interval=1)

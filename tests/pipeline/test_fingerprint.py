@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.fingerprint import digest, inputs_of, locked_inputs, locked_outputs, lookup, outputs_of
+from pipeline.fingerprint import checkpoint_key, digest, inputs_of, locked_inputs, locked_outputs, lookup, outputs_of
 from pipeline.graph import load_graph
 from tests.tasks.tiny_repo import dvc, make_repo, python, read_yaml, write_yaml
 
@@ -105,3 +105,18 @@ def test_digests_differ_unless_values_are_equal(one: object, other: object) -> N
     assert digest(one) == digest(one)
     if digest(one) == digest(other):
         assert one == other
+
+
+def test_checkpoints_are_those_of_any_number_of_processes() -> None:
+    runtime = {"threads": 2, "processes": 1, "sharding": "none"}
+
+    def key(**changes: object) -> str:
+        return checkpoint_key(
+            {"cmd": "x", "deps": {"a": "1"}, "params": {"seed": 1, "runtime": {**runtime, **changes}}}
+        )
+
+    assert key() == key(processes=2) == key(processes=8, sharding="full")
+    assert key() != key(threads=1)
+    assert checkpoint_key({"cmd": "x", "deps": {}, "params": {"seed": 1}}) == digest(
+        {"cmd": "x", "deps": {}, "params": {"seed": 1}}
+    )
