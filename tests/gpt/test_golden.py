@@ -1,8 +1,10 @@
 """The loss of every step of tiny trainings, as it was when it was written down.
 
-Exact on the platform that golden.json describes, to 1e-4 on others.
+Exact on the platforms that golden.json describes. On others losses are the same to 1e-4, norms of gradients to 1e-3:
+Muon's products are in bfloat16, which processors add up in their own ways.
 
-A change that is meant to alter the arithmetic writes the file anew:  python -m tests.gpt.test_golden
+python -m tests.gpt.test_golden writes down what this platform finds. Where a change is meant to alter the arithmetic,
+what other platforms found before it goes.
 """
 
 from __future__ import annotations
@@ -118,25 +120,42 @@ def platform() -> dict[str, Any]:
     return {name: known[name] for name in ("capability", "features", "processor", "system", "threads", "torch")}
 
 
+def golden() -> list[dict[str, Any]]:
+    """What each platform found: {"platform", "steps"}."""
+    found: list[dict[str, Any]] = json.loads(FILE.read_text(encoding="utf-8"))
+    return found
+
+
+def alike(mine: Losses, theirs: Losses) -> bool:
+    close = {"loss": 1e-4, "gradient_norm": 1e-3}
+    pairs = zip(mine, theirs, strict=True)
+    return all(
+        here[name] == pytest.approx(there[name], rel=by, abs=by) for here, there in pairs for name, by in close.items()
+    )
+
+
 @pytest.mark.parametrize("name", TRAININGS)
 def test_every_step_s_loss_is_the_one_written_down(name: str) -> None:
-    golden = json.loads(FILE.read_text(encoding="utf-8"))
-    found, wanted = TRAININGS[name](), golden["steps"][name]
-    assert len(found) == len(wanted) == STEPS
-    if golden["platform"] == platform():
-        assert found == wanted
-    for mine, theirs in zip(found, wanted, strict=True):
-        assert mine == pytest.approx(theirs, rel=1e-4, abs=1e-4)
+    found = TRAININGS[name]()
+    assert len(found) == STEPS
+    for known in golden():
+        assert alike(found, known["steps"][name]), known["platform"]["processor"]
+        if known["platform"] == platform():
+            assert found == known["steps"][name]
 
 
 def test_they_learn_and_the_file_says_where_it_is_from() -> None:
-    golden = json.loads(FILE.read_text(encoding="utf-8"))
-    assert set(golden["platform"]) == set(platform()) and set(golden["steps"]) == set(TRAININGS)
-    for name in ("pretrain, muon", "pretrain, adamw", "instruct"):
-        assert golden["steps"][name][-1]["loss"] < golden["steps"][name][0]["loss"] - 0.2
+    assert golden()
+    for known in golden():
+        assert set(known["platform"]) == set(platform()) and set(known["steps"]) == set(TRAININGS)
+        for name in ("pretrain, muon", "pretrain, adamw", "instruct"):
+            assert known["steps"][name][-1]["loss"] < known["steps"][name][0]["loss"] - 0.2
 
 
 if __name__ == "__main__":
-    content = {"platform": platform(), "steps": {name: training() for name, training in TRAININGS.items()}}
+    steps = {name: training() for name, training in TRAININGS.items()}
+    others = [known for known in golden() if known["platform"] != platform()]
+    kept = [known for known in others if all(alike(steps[name], known["steps"][name]) for name in TRAININGS)]
+    content = [*kept, {"platform": platform(), "steps": steps}]
     FILE.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    sys.stdout.write(f"{FILE.name}: {len(TRAININGS)} trainings on {platform()}\n")
+    sys.stdout.write(f"{FILE.name}: {len(TRAININGS)} trainings on {platform()}; other platforms kept: {len(kept)}\n")
