@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from gpt.decode import decode
 from gpt.kv_cache import KVCache
 from gpt.model import GPT
 
@@ -151,10 +152,9 @@ class _Text:
             self.cache = None
             tokens = tokens[:, overflow:]
             padding = None if padding is None else (padding - overflow).clamp(min=0)
-        if self.cache is not None:
-            tokens = tokens[:, self.cache.length :]
-        rows, width = tokens.shape
-        newest = torch.full((rows, 1), width - 1, device=tokens.device) if width > 1 else None
+        elif self.cache is not None and self.cache.length:
+            return decode(self.model, tokens[:, -1], self.cache, padding)
+        newest = torch.full((len(tokens), 1), tokens.size(1) - 1, device=tokens.device)
         return self.model.head(self.model.hidden(tokens, self.cache, padding, newest)[:, -1])
 
     @torch.inference_mode()
