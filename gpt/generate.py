@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from gpt.decode import decode
+from gpt.decode import Decoder
 from gpt.kv_cache import KVCache
 from gpt.model import GPT
 
@@ -142,6 +142,7 @@ class _Text:
         self.padding = torch.tensor(padding, device=device) if any(padding) else None
         capacity = min(config.context_length, width + max_new_tokens)
         self.cache = KVCache(config.n_layers, capacity) if use_cache else None
+        self.decoder: Decoder | None = None  # of these rows
 
     @torch.inference_mode()
     def next_logits(self) -> Tensor:
@@ -153,7 +154,9 @@ class _Text:
             tokens = tokens[:, overflow:]
             padding = None if padding is None else (padding - overflow).clamp(min=0)
         elif self.cache is not None and self.cache.length:
-            return decode(self.model, tokens[:, -1], self.cache, padding)
+            if self.decoder is None:
+                self.decoder = Decoder(self.model, self.cache, len(tokens), padding)
+            return self.decoder(tokens[:, -1])
         newest = torch.full((len(tokens), 1), tokens.size(1) - 1, device=tokens.device)
         return self.model.head(self.model.hidden(tokens, self.cache, padding, newest)[:, -1])
 
@@ -170,6 +173,7 @@ class _Text:
         self.padding = None if self.padding is None else self.padding[rows]
         if self.cache is not None:
             self.cache.keep(rows)
+            self.decoder = None
         return chosen[rows]
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpt.config import GPTConfig
-from gpt.decode import decode
+from gpt.decode import Decoder
 from gpt.generate import generate, sample_next, stream
 from gpt.kv_cache import KVCache
 from gpt.model import GPT
@@ -70,8 +70,9 @@ def test_one_new_token_gives_what_the_whole_model_gives(padding: list[int] | Non
     MODEL.eval()
     cache = KVCache(CONFIG.n_layers, width)
     MODEL(tokens[:, :6], cache, left)
+    decoder = Decoder(MODEL, cache, rows, left)
     for column in range(6, width):
-        found = decode(MODEL, tokens[:, column], cache, left)
+        found = decoder(tokens[:, column])
         expected = MODEL(tokens[:, : column + 1], padding=left)[:, -1]
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-4)
     assert cache.length == width
