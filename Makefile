@@ -74,8 +74,8 @@ $(APP_READY): requirements-app.lock $(READY)
 	@$(BIN)/python -m pipeline.install --no-deps requirements-app.lock
 	@touch $@
 
-app: $(APP_READY)  ## the same as a page on 127.0.0.1 (PORT=8501)
-	@$(BIN)/python -m serving.app $(if $(PORT),--port $(PORT))
+app: $(APP_READY)  ## the same as a page on 127.0.0.1 (PORT=8501 ARGS='--weights int8')
+	@$(BIN)/python -m serving.app $(if $(PORT),--port $(PORT)) $(ARGS)
 
 plan: $(READY)  ## what would run, and why
 	@$(BIN)/python -m flows.train --plan

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from gpt.decode import Decoder
 from gpt.kv_cache import KVCache
 from gpt.model import GPT
 
@@ -141,6 +142,7 @@ class _Text:
         self.padding = torch.tensor(padding, device=device) if any(padding) else None
         capacity = min(config.context_length, width + max_new_tokens)
         self.cache = KVCache(config.n_layers, capacity) if use_cache else None
+        self.decoder: Decoder | None = None  # of these rows
 
     @torch.inference_mode()
     def next_logits(self) -> Tensor:
@@ -151,10 +153,11 @@ class _Text:
             self.cache = None
             tokens = tokens[:, overflow:]
             padding = None if padding is None else (padding - overflow).clamp(min=0)
-        if self.cache is not None:
-            tokens = tokens[:, self.cache.length :]
-        rows, width = tokens.shape
-        newest = torch.full((rows, 1), width - 1, device=tokens.device) if width > 1 else None
+        elif self.cache is not None and self.cache.length:
+            if self.decoder is None:
+                self.decoder = Decoder(self.model, self.cache, len(tokens), padding)
+            return self.decoder(tokens[:, -1])
+        newest = torch.full((len(tokens), 1), tokens.size(1) - 1, device=tokens.device)
         return self.model.head(self.model.hidden(tokens, self.cache, padding, newest)[:, -1])
 
     @torch.inference_mode()
@@ -170,6 +173,7 @@ class _Text:
         self.padding = None if self.padding is None else self.padding[rows]
         if self.cache is not None:
             self.cache.keep(rows)
+            self.decoder = None
         return chosen[rows]
 
 

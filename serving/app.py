@@ -1,6 +1,6 @@
 """The models as one local page: ask the assistant, let the base model write on, classify messages.
 
-    make app        (python -m serving.app --port 8501)
+    make app        (python -m serving.app --port 8501 --weights int8)
 
 Built with NiceGUI, an optional extra. It listens on 127.0.0.1 only, refuses requests that name another host (a page
 elsewhere can point a name of its own at this address) and sockets that other pages open, and loads nothing from
@@ -15,7 +15,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from serving.shelf import Shelf
+from serving.shelf import WEIGHTS, Shelf
 
 HOST, PORT = "127.0.0.1", 8501
 CSS = Path(__file__).with_name("app.css")
@@ -24,11 +24,13 @@ CSS = Path(__file__).with_name("app.css")
 def main(argv: list[str] | None = None) -> int:
     about = argparse.ArgumentParser(prog="python -m serving.app", description="The models as one local page.")
     about.add_argument("--port", type=int, default=PORT, help=f"where to listen on {HOST} ({PORT})")
-    port = about.parse_args(argv).port
+    about.add_argument("--weights", choices=WEIGHTS, default=WEIGHTS[0], help="how what writes holds its weights")
+    options = about.parse_args(argv)
+    port = options.port
     try:
         check_free(port)
         with suppress(KeyboardInterrupt):  # the server has ended by then
-            serve(port)
+            serve(port, options.weights)
     except ImportError as error:
         print(f"error: the page's library is missing ({error}): `make app` installs it", file=sys.stderr)
         return 1
@@ -50,7 +52,7 @@ def check_free(port: int) -> None:
             raise ValueError(f"port {port} can't be used ({error.strerror}): take another with --port") from None
 
 
-def serve(port: int) -> None:
+def serve(port: int, weights: str) -> None:
     """Until Ctrl-C."""
     from nicegui import app, core, ui
     from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -58,7 +60,7 @@ def serve(port: int) -> None:
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])
     core.sio.eio.cors_allowed_origins = None  # by default NiceGUI lets every page of every site open a socket
     app.on_startup(lambda: print(f"The models' page: http://{HOST}:{port} (Ctrl-C ends it)", flush=True))
-    shelf = Shelf()
+    shelf = Shelf(weights=weights)
     ui.run(
         lambda: page(shelf),
         host=HOST,

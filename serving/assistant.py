@@ -8,6 +8,7 @@ from pathlib import Path
 import tiktoken
 
 from corpus.prompts import extract_answer, format_prompt
+from gpt.compact import compact
 from gpt.generate import generate, stream
 from gpt.hf_format import load_gpt2
 from gpt.model import GPT
@@ -23,9 +24,10 @@ class Assistant:
         self.template, self.max_new_tokens = template, max_new_tokens
 
     @classmethod
-    def load(cls, model: Path, tokenizer: Path) -> Assistant:
+    def load(cls, model: Path, tokenizer: Path, weights: str = "float32") -> Assistant:
+        """weights: the format to hold them in, of `gpt.compact`."""
         template, max_new_tokens = read_settings(model, "template", "max_new_tokens")
-        return cls(load_gpt2(model), load_encoding(tokenizer), template, max_new_tokens)
+        return cls(compact(load_gpt2(model), weights), load_encoding(tokenizer), template, max_new_tokens)
 
     def prompt_tokens(self, instruction: str, text: str = "") -> list[int]:
         """ValueError when the prompt leaves no room for an answer."""

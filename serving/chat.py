@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from pipeline import paths
 from serving.commands import MODES, Command, parse
 from serving.session import Session, Settings
-from serving.shelf import PARTS, MissingModel, Shelf
+from serving.shelf import PARTS, WEIGHTS, MissingModel, Shelf
 
 GREETING = "Ask the assistant, or: /complete TEXT, /classify TEXT, /next TEXT, /help, /quit."
 PART_OF = {"instruct": "assistant", "complete": "writer", "classify": "classifier"}
@@ -48,7 +48,7 @@ def start(options: argparse.Namespace) -> int:
     mode, text = next(iter(given.items()), ("instruct", LINES))
     settings = Settings(options.temperature, options.top_k, options.top_p, options.max_new_tokens, options.seed)
     talking = text is LINES and sys.stdin.isatty() and sys.stdout.isatty()
-    session = Session(Shelf(), settings, plain=not talking)
+    session = Session(Shelf(weights=options.weights), settings, plain=not talking)
     if text is not LINES:
         say(session.respond(Command(mode, str(text))))
         return 0
@@ -145,6 +145,8 @@ def parser() -> argparse.ArgumentParser:
     about.add_argument("--top-k", type=int, metavar="K", help="draw from the K likeliest tokens")
     about.add_argument("--top-p", type=float, metavar="P", help="draw from the likeliest tokens that reach this share")
     about.add_argument("--max-new-tokens", type=int, metavar="N", help="the longest answer; 200 for completions")
+    fewer = "how the models' weights are held: fewer bytes write faster, and a little otherwise (docs/performance.md)"
+    about.add_argument("--weights", choices=WEIGHTS, default=WEIGHTS[0], help=fewer)
     about.add_argument("--seed", type=int, default=0, metavar="N", help="of what is drawn (0)")
     return about
 

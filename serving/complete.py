@@ -8,6 +8,7 @@ from pathlib import Path
 import tiktoken
 import torch
 
+from gpt.compact import compact
 from gpt.generate import stream
 from gpt.hf_format import load_gpt2
 from gpt.model import GPT
@@ -25,9 +26,10 @@ class Writer:
         self.begins_with_end_of_text = begins_with_end_of_text
 
     @classmethod
-    def load(cls, model: Path, tokenizer: Path) -> Writer:
+    def load(cls, model: Path, tokenizer: Path, weights: str = "float32") -> Writer:
+        """weights: the format to hold them in, of `gpt.compact`."""
         begins = (model / FILE).exists() and read_settings(model, "begins_with_end_of_text")[0]
-        return cls(load_gpt2(model), load_encoding(tokenizer), bool(begins))
+        return cls(compact(load_gpt2(model), weights), load_encoding(tokenizer), bool(begins))
 
     def prompt_tokens(self, text: str) -> list[int]:
         """An empty text is a new document, which an end-of-text token begins in any case.

@@ -5,11 +5,13 @@ mlflow.pyfunc.load_model("runs:/…/assistant").predict(["What is the plural of 
 ….predict([…], params={"max_new_tokens": 20})                                         at most the trained setting
 
 A row without an input has "", None or NaN there. Served, requests that come side by side share a batch; those that
-draw (temperature above 0) go alone, so that a seed gives the same answers however busy the server is.
+draw (temperature above 0) go alone, so that a seed gives the same answers however busy the server is. The environment's
+SCRIPTORIUM_WEIGHTS says in which format the weights are held (`gpt/compact.py`).
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
@@ -29,7 +31,8 @@ class AssistantModel(PythonModel):
     def load_context(self, context: Any) -> None:
         from serving.assistant import Assistant
 
-        self.assistant = Assistant.load(Path(context.artifacts["model"]), Path(context.artifacts["tokenizer"]))
+        model, tokenizer = Path(context.artifacts["model"]), Path(context.artifacts["tokenizer"])
+        self.assistant = Assistant.load(model, tokenizer, os.environ.get("SCRIPTORIUM_WEIGHTS", "float32"))
         self.gathering: Gathering[Entry, str] = Gathering(self._greedy, MAX_TEXTS)
 
     # Without type hints: MLflow would take them for a schema, and refuse tables.

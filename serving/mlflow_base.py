@@ -2,10 +2,13 @@
 
 mlflow.pyfunc.load_model("runs:/…/base").predict(["Long ago"])                         → [" Agnes was the innkeeper …"]
 ….predict([…], params={"temperature": 0.8, "seed": 1, "max_new_tokens": 100})          temperature 0 is greedy
+
+The environment's SCRIPTORIUM_WEIGHTS says in which format the weights are held (`gpt/compact.py`).
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +23,8 @@ class BaseModel(PythonModel):
     def load_context(self, context: Any) -> None:
         from serving.complete import Writer
 
-        self.writer = Writer.load(Path(context.artifacts["model"]), Path(context.artifacts["tokenizer"]))
+        model, tokenizer = Path(context.artifacts["model"]), Path(context.artifacts["tokenizer"])
+        self.writer = Writer.load(model, tokenizer, os.environ.get("SCRIPTORIUM_WEIGHTS", "float32"))
 
     # Without type hints: MLflow would take them for a schema, and refuse tables.
     def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]

@@ -26,28 +26,33 @@ PARTS: dict[str, list[list[str]]] = {
 }
 
 
+WEIGHTS = ("float32", "bfloat16", "int8")  # as `gpt.compact` has them, for those who don't import PyTorch yet
+
+
 class MissingModel(ValueError):
     """Nothing to talk to: what is missing, and how to make it."""
 
 
 class Shelf:
-    """`root` holds `models/` and `data/tokenizer/`."""
+    """`root` holds `models/` and `data/tokenizer/`; what writes holds its weights in the format `weights`."""
 
-    def __init__(self, root: Path = Path()):
-        self.root = root
+    def __init__(self, root: Path = Path(), weights: str = "float32"):
+        self.root, self.weights = root, weights
         self._brought: dict[str, list[Path]] = {}
 
     @cached_property
     def assistant(self) -> Assistant:
         from serving.assistant import Assistant
 
-        return Assistant.load(*self.folders("assistant"))
+        model, tokenizer = self.folders("assistant")
+        return Assistant.load(model, tokenizer, self.weights)
 
     @cached_property
     def writer(self) -> Writer:
         from serving.complete import Writer
 
-        return Writer.load(*self.folders("writer"))
+        model, tokenizer = self.folders("writer")
+        return Writer.load(model, tokenizer, self.weights)
 
     @cached_property
     def classifier(self) -> TextClassifier:

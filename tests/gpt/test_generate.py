@@ -8,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpt.config import GPTConfig
+from gpt.decode import Decoder
 from gpt.generate import generate, sample_next, stream
+from gpt.kv_cache import KVCache
 from gpt.model import GPT
 
 CONFIG = GPTConfig(vocab_size=53, context_length=24, emb_dim=32, n_heads=4, n_layers=2, dropout=0.5)
@@ -57,6 +59,23 @@ def test_the_cache_changes_nothing_even_past_the_context(prompts: list[list[int]
     cached = generate(MODEL, prompts, max_new_tokens=12)
     assert cached == generate(MODEL, prompts, max_new_tokens=12, use_cache=False)
     assert all(len(answer) == 12 for answer in cached)
+
+
+@pytest.mark.parametrize("padding", [None, [0, 3, 5]])
+@torch.inference_mode()
+def test_one_new_token_gives_what_the_whole_model_gives(padding: list[int] | None) -> None:
+    rows, width = 3 if padding else 1, 9
+    tokens = torch.randint(0, 53, (rows, width), generator=seeded())
+    left = None if padding is None else torch.tensor(padding)
+    MODEL.eval()
+    cache = KVCache(CONFIG.n_layers, width)
+    MODEL(tokens[:, :6], cache, left)
+    decoder = Decoder(MODEL, cache, rows, left)
+    for column in range(6, width):
+        found = decoder(tokens[:, column])
+        expected = MODEL(tokens[:, : column + 1], padding=left)[:, -1]
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-4)
+    assert cache.length == width
 
 
 @settings(max_examples=25, deadline=None)

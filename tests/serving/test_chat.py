@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from gpt.compact import FORMATS, Int8Linear
 from serving.chat import main
 from serving.complete import Writer
 from serving.session import printable
-from serving.shelf import Shelf
+from serving.shelf import WEIGHTS, Shelf
 from tests.serving.conftest import CONTEXT_LENGTH
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -83,6 +84,22 @@ def test_settings_out_of_range_are_refused(chat: Chat) -> None:
         "",
         "error: top_p is 2.0: it must be above 0 and at most 1, or none\n",
     )
+
+
+def test_weights_in_fewer_bytes_answer_for_themselves(
+    chat: Chat, workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert WEIGHTS == FORMATS
+    writer = Writer.load(workspace / "models/base", workspace / "data/tokenizer", "int8")
+    assert isinstance(writer.model.head, Int8Linear)
+    written = "".join(writer.stream("The cat", temperature=0.0, max_new_tokens=30))
+    exact = Writer.load(workspace / "models/base", workspace / "data/tokenizer")
+    assert written != "".join(exact.stream("The cat", temperature=0.0, max_new_tokens=30))
+    options = ("--max-new-tokens", "30", "--temperature", "0", "--weights", "int8")
+    assert chat("--complete", "The cat", *options) == (0, f"The cat{printable(written)}\n", "")
+    with pytest.raises(SystemExit, match="2"):
+        chat("--weights", "int4")
+    assert "argument --weights: invalid choice: 'int4'" in capsys.readouterr().err
 
 
 class Terminal:

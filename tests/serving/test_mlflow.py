@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,6 +23,7 @@ import pandas as pd
 import pytest
 from mlflow.exceptions import MlflowException
 
+from gpt.compact import BFloat16Linear, Int8Linear
 from pipeline import sync
 from pipeline.graph import load_graph
 from pipeline.journal import FINISHED, Journal
@@ -31,6 +33,8 @@ from pipeline.stage import Stage
 from serving.assistant import Assistant
 from serving.classifier import TextClassifier
 from serving.complete import Writer
+from serving.mlflow_assistant import AssistantModel
+from serving.mlflow_base import BaseModel
 from stages.bundles import log_assistant, log_base, log_classifier
 from tests.listening import all_loopback, listening
 from tests.serving.conftest import LABELS, MAX_NEW_TOKENS
@@ -131,6 +135,21 @@ def test_the_base_writes_on(logged: dict[str, Any], folders: dict[str, Path]) ->
     assert logged["base"].predict(TEXTS, params=options) == written
     with pytest.raises(MlflowException, match="1 to 64 are allowed"):
         logged["base"].predict(TEXTS, params={"max_new_tokens": 65})
+
+
+@pytest.mark.parametrize(("name", "held"), [("assistant", AssistantModel), ("base", BaseModel)])
+def test_the_environment_says_how_weights_are_held(
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch, name: str, held: type[AssistantModel | BaseModel]
+) -> None:
+    context = SimpleNamespace(artifacts={"model": str(folders[name]), "tokenizer": str(folders["tokenizer"])})
+    for value, layer in (("int8", Int8Linear), ("bfloat16", BFloat16Linear)):
+        monkeypatch.setenv("SCRIPTORIUM_WEIGHTS", value)
+        model = held()
+        model.load_context(context)
+        assert isinstance((model.assistant if name == "assistant" else model.writer).model.head, layer)
+    monkeypatch.setenv("SCRIPTORIUM_WEIGHTS", "int4")
+    with pytest.raises(ValueError, match="weights is 'int4': it must be one of float32, bfloat16, int8"):
+        held().load_context(context)
 
 
 @pytest.fixture(scope="module")
