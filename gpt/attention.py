@@ -10,6 +10,9 @@ device and never by timing. Milliseconds of one layer's attention, forward + bac
     1, 12, 1024, 64     171  /   48     56 /   31
 
 Forward only, the fused function takes 40 to 60 % of the time at any length: what is frozen, or only evaluated, uses it.
+
+Where only a few positions ask (a classifier's last block reads one of each row), not even keys and values are computed:
+a score q · (W x) is (q W) · x, and a weighted mean of values is the value of the mean.
 """
 
 from __future__ import annotations
@@ -21,6 +24,8 @@ from torch import Tensor, nn
 from gpt.config import GPTConfig
 from gpt.dropout import Dropout
 from gpt.kv_cache import KVCache
+
+WORTH_FOLDING = 1_000_000  # multiplications that must be saved: small tensors cost their operators, not their numbers
 
 
 class Attention(nn.Module):
@@ -41,6 +46,8 @@ class Attention(nn.Module):
 
         mask (B or 1, 1, T, S), True where a query may look; without one, position t looks at 0..t.
         """
+        if cache is None and read is not None and self._folding_pays(x, read):
+            return self.projection(self._attend_folded(x, mask, read))
         q, k, v = (part.unflatten(-1, (-1, self.head_dim)).transpose(1, 2) for part in self.qkv(x).chunk(3, dim=-1))
         if cache is not None:
             k, v = cache.extend(self.layer, k, v)  # (B, H, S, D)
@@ -57,6 +64,37 @@ class Attention(nn.Module):
         causal = mask is None and q.size(2) > 1  # a single query is the newest token, which may look at everything
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=p, is_causal=causal)
 
+    def _folding_pays(self, x: Tensor, read: Tensor) -> bool:
+        """Whether so few positions ask that projecting their queries back is cheaper than projecting every token.
+
+        With adapters on it, qkv is no single matrix; and dropout leaves weights whose sum is not 1.
+        """
+        rows, length, width = x.shape
+        n_heads = width // self.head_dim
+        saved = 2 * rows * width * (length * width - read.size(1) * (width + length * n_heads))
+        return type(self.qkv) is nn.Linear and not self.weights_dropout.active and saved >= WORTH_FOLDING
+
+    def _attend_folded(self, x: Tensor, mask: Tensor | None, read: Tensor) -> Tensor:
+        """x (B, T, C), read (B, R) -> (B, R, C), as if keys and values of all of x had been computed.
+
+        A bias of the keys adds the same to all of a query's scores, which softmax doesn't see.
+        """
+        rows, asking = read.shape
+        w_q, w_k, w_v = self.qkv.weight.chunk(3)
+        b_q, _, b_v = (None, None, None) if self.qkv.bias is None else self.qkv.bias.chunk(3)
+        q = F.linear(x.gather(1, read[:, :, None].expand(-1, -1, x.size(2))), w_q, b_q) * self.head_dim**-0.5
+        x = x.to(q.dtype)
+        per_head = q.flatten(0, 1).unflatten(-1, (-1, self.head_dim)).transpose(0, 1)  # (H, B · R, D)
+        folded = (per_head @ w_k.unflatten(0, (-1, self.head_dim))).unflatten(1, (rows, asking))  # (H, B, R, C)
+        scores = (folded.permute(1, 2, 0, 3).flatten(1, 2) @ x.mT).unflatten(1, (asking, -1))  # (B, R, H, T)
+        if mask is not None:
+            scores = scores.masked_fill(~mask.transpose(1, 2), float("-inf"))
+        means = scores.softmax(dim=-1).flatten(1, 2) @ x  # (B, R · H, C)
+        per_head = means.view(rows * asking, -1, x.size(2)).transpose(0, 1)  # (H, B · R, C)
+        values = per_head @ w_v.unflatten(0, (-1, self.head_dim)).mT  # (H, B · R, D)
+        mixed = values.transpose(0, 1).reshape(rows, asking, -1)
+        return mixed if b_v is None else mixed + b_v
+
     def _written_out_is_faster(self, q: Tensor) -> bool:
         """On a CPU: with dropout (the fused function has none there), or short, in bfloat16, and to be learned from."""
         if q.device.type != "cpu":
@@ -67,8 +105,9 @@ class Attention(nn.Module):
 def attend_written_out(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: Dropout) -> Tensor:
     """softmax(q·k / sqrt(D)) · v, as the chapter writes it: q (B, H, T, D), k and v (B, H, S, D) -> (B, H, T, D)."""
     scores = (q * q.size(-1) ** -0.5) @ k.transpose(-2, -1)  # (B, H, T, S); scaling q is cheaper than scaling scores
-    if mask is None and q.size(2) > 1:
-        mask = torch.ones(q.size(2), k.size(2), dtype=torch.bool, device=q.device).tril()
-    if mask is not None:  # 0 or -inf is added in place: filling through a mask is slow, and takes a copy
-        scores += torch.zeros(mask.shape, dtype=q.dtype, device=q.device).masked_fill_(~mask, float("-inf"))
+    never = torch.full((), float("-inf"), dtype=q.dtype, device=q.device)  # added in place: filling a copy is slow
+    if mask is not None:
+        scores += torch.where(mask, torch.zeros_like(never), never)
+    elif q.size(2) > 1:
+        scores += never.expand(q.size(2), k.size(2)).triu(1)
     return dropout(scores.softmax(dim=-1)) @ v

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpt.attention import attend_written_out
+from gpt import attention
+from gpt.attention import Attention, attend_written_out
 from gpt.config import GPTConfig
 from gpt.dropout import Dropout, dropout_by_lanes
 from gpt.kv_cache import KVCache
+from gpt.lora import LoRALinear
 from gpt.model import GPT, Transformer, visible
 
 TINY = GPTConfig(vocab_size=61, context_length=16, emb_dim=32, n_heads=4, n_layers=3, dropout=0.0)
@@ -140,6 +143,39 @@ def test_several_positions_are_read_where_texts_are_padded_or_packed() -> None:
         whole = model(text, **more)
         torch.testing.assert_close(model(text, read=read, **more), whole[torch.arange(2)[:, None], read])
     torch.testing.assert_close(model.hidden(model.stream(text), read=read), model.hidden(text, read=read))
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_folding_keys_and_values_away_changes_neither_output_nor_gradient(
+    monkeypatch: pytest.MonkeyPatch, bias: bool
+) -> None:
+    draws = torch.Generator().manual_seed(1)
+    layer = Attention(replace(TINY, qkv_bias=bias, dropout=0.1), 0).double().eval()
+    for parameter in layer.parameters():
+        parameter.data.normal_(generator=draws)
+    x = torch.randn(3, 11, 32, dtype=torch.float64, generator=draws)
+    read = torch.tensor([[10, 3], [0, 7], [5, 5]])
+    found = []
+    for threshold in (0, 10**12):
+        monkeypatch.setattr(attention, "WORTH_FOLDING", threshold)
+        given = x.clone().requires_grad_()
+        assert layer._folding_pays(given, read) == (threshold == 0)
+        out = layer(given, visible(read, 11, None), None, read)
+        parameters = list(layer.parameters())
+        found.append((out, *torch.autograd.grad((out * out.detach().cos()).sum(), [given, *parameters])))
+    for folded, plain in zip(*found, strict=True):
+        torch.testing.assert_close(folded, plain)
+
+
+def test_nothing_is_folded_where_that_would_mean_something_else_or_cost_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, few, many = torch.zeros(3, 11, 32), torch.zeros(3, 2, dtype=torch.int64), torch.zeros(3, 11, dtype=torch.int64)
+    layer = Attention(replace(TINY, dropout=0.1), 0).eval()
+    assert not layer._folding_pays(x, few)  # so small: its operators cost more than its numbers
+    monkeypatch.setattr(attention, "WORTH_FOLDING", 1)
+    assert layer._folding_pays(x, few) and not layer._folding_pays(x, many)
+    assert not layer.train()._folding_pays(x, few)  # dropped weights don't add up to 1
+    layer.eval().set_submodule("qkv", LoRALinear(layer.qkv, 2, 2.0, 0.0, 3, torch.Generator()))
+    assert not layer._folding_pays(x, few)
 
 
 def test_a_text_longer_than_the_context_is_refused() -> None:
