@@ -1,6 +1,6 @@
 """The loss of every step of tiny trainings, as it was when it was written down.
 
-Exact on the platform that golden.json describes, to 1e-4 on others.
+Exact on the platform that golden.json describes, to 1e-4 on others (Muon, which works in bfloat16, to 1e-3).
 
 A change that is meant to alter the arithmetic writes the file anew:  python -m tests.gpt.test_golden
 """
@@ -125,8 +125,9 @@ def test_every_step_s_loss_is_the_one_written_down(name: str) -> None:
     assert len(found) == len(wanted) == STEPS
     if golden["platform"] == platform():
         assert found == wanted
+    near = 1e-3 if "muon" in name else 1e-4
     for mine, theirs in zip(found, wanted, strict=True):
-        assert mine == pytest.approx(theirs, rel=1e-4, abs=1e-4)
+        assert mine == pytest.approx(theirs, rel=near, abs=near)
 
 
 def test_they_learn_and_the_file_says_where_it_is_from() -> None:
