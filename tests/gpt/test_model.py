@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpt import attention
-from gpt.attention import Attention, attend_written_out
+from gpt.attention import Attention, CausalAttention, attend_written_out
 from gpt.config import GPTConfig
 from gpt.dropout import Dropout, dropout_by_lanes
 from gpt.kv_cache import KVCache
 from gpt.lora import LoRALinear
-from gpt.model import GPT, Transformer, visible
+from gpt.model import GPT, Transformer, visible, within_segments
 
 TINY = GPTConfig(vocab_size=61, context_length=16, emb_dim=32, n_heads=4, n_layers=3, dropout=0.0)
 
@@ -190,6 +190,34 @@ def test_written_out_attention_equals_the_fused_function() -> None:
     fused = torch.nn.functional.scaled_dot_product_attention
     torch.testing.assert_close(attend_written_out(q, k, v, None, Dropout(0.0)), fused(q, k, v, is_causal=True))
     torch.testing.assert_close(attend_written_out(q, k, v, mask, Dropout(0.0)), fused(q, k, v, attn_mask=mask))
+
+
+@pytest.mark.parametrize("length", [1, 7, 128, 129, 300])
+@pytest.mark.parametrize("packed", [True, False])
+def test_attention_in_stretches_is_the_same_attention_with_the_same_gradient(length: int, packed: bool) -> None:
+    draws = torch.Generator().manual_seed(0)
+    qkv = torch.randn(2, length, 3 * 24, dtype=torch.float64, generator=draws).requires_grad_()
+    weight = torch.randn(2, length, 24, dtype=torch.float64, generator=draws)
+    mask = within_segments(torch.arange(length).expand(2, -1) % 37) if packed else None
+    q, k, v = (part.unflatten(-1, (3, 8)).transpose(1, 2) for part in qkv.chunk(3, dim=-1))
+    plain = attend_written_out(q, k, v, mask, Dropout(0.0)).transpose(1, 2).flatten(2)
+    found = CausalAttention.apply(qkv, mask, 8)
+    torch.testing.assert_close(found, plain)
+    for one, other in zip(*(torch.autograd.grad(out, qkv, weight) for out in (found, plain)), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_a_training_in_bfloat16_goes_in_stretches_and_agrees_with_float32() -> None:
+    model, text = tiny().train(), tokens(3, 16)
+    plain = model(text)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = model(text)
+        layer = model.blocks[0].attention
+        assert isinstance(layer, Attention) and layer._in_stretches(layer.qkv(torch.zeros(1, 4, 32)))
+    torch.testing.assert_close(rounded.float(), plain, atol=0.02, rtol=0.05)
+    gradients = [torch.autograd.grad(out.float().square().sum(), list(model.parameters())) for out in (rounded, plain)]
+    for one, other in zip(*gradients, strict=True):
+        assert (one - other).norm() < 0.05 * other.norm() + 1e-3
 
 
 def test_training_and_evaluating_take_different_ways_to_the_same_logits() -> None:
