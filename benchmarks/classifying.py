@@ -1,6 +1,7 @@
 """Training a classifier's last block: the classify stage's own training beside the same training done plainly.
 
-Plainly: every block computes every message again in every epoch, and every message is padded to the longest of all.
+Plainly: every block computes every position of every message again in every epoch, and every message is padded to the
+longest of all. Both sides meet the same messages in the same steps, and so end at the same loss, up to rounding.
 """
 
 from __future__ import annotations
@@ -19,15 +20,14 @@ from benchmarks.worker import Worker
 from gpt.collate import TokenRows
 from gpt.evaluate import evaluating
 from gpt.heads import Classifier, select_trainable
-from gpt.loss import label_loss
-from gpt.order import MixedOrder
-from gpt.seeds import derive, generator
-from gpt.train import Batch, train
+from gpt.loss import classification_loss
+from gpt.seeds import generator
+from gpt.train import Batch
 from stages.classifying import scores_of, train_classifier
 from stages.models import runtime_of
-from stages.training import kept_row, rows_at, settings_of, steps_of
+from stages.training import fit, kept_row, order_of, rows_at, steps_of
 
-ROUNDS = 3
+ROUNDS = 7
 
 
 def fresh() -> Classifier:
@@ -48,6 +48,17 @@ def ours() -> Callable[[], float]:
     return whole
 
 
+def scores_everywhere(model: nn.Module, tokens: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """Logits (B, n_classes) of each message's last token, after all blocks have worked on all of them."""
+    assert isinstance(model, Classifier)
+    return model.head(model.hidden(tokens)[torch.arange(len(tokens)), lengths - 1])
+
+
+def plain_loss(model: nn.Module, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    tokens, lengths, labels = batch
+    return classification_loss(scores_everywhere(model, tokens, lengths), labels)
+
+
 def plain() -> Callable[[], float]:
     """The same loop, number format, steps and evaluations, with tokens for rows."""
     data = messages()
@@ -57,7 +68,7 @@ def plain() -> Callable[[], float]:
     def whole() -> float:
         stage = stage_of("classify")
         params, model = stage.params.classify, fresh()
-        order = MixedOrder(derive(SEED, "messages"), (len(learned),))
+        order = order_of(stage, "messages", [len(row) for row in part.rows])
         total_steps = steps_of(params, order)
         runtime = runtime_of(stage, model)
 
@@ -70,19 +81,22 @@ def plain() -> Callable[[], float]:
             with evaluating(module, runtime):
                 for begin in range(0, len(measured), params.batch_size):
                     chosen = torch.arange(begin, min(begin + params.batch_size, len(measured))).numpy()
-                    found.append(module(*measured.batch(chosen, data.max_length)).float().softmax(-1))
+                    logits = scores_everywhere(module, *measured.batch(chosen, data.max_length))
+                    found.append(logits.float().softmax(-1))
             scores = scores_of(torch.cat(found).numpy(), validation)
             return {f"validation_{name}": value for name, value in scores.items()}
 
-        result = train(
+        result = fit(
+            stage,
             model,
-            loss=label_loss,
+            params,
+            runtime,
+            total_steps=total_steps,
             batch=batch,
-            settings=settings_of(params, total_steps),
-            runtime=runtime,
-            seed=SEED,
+            loss=plain_loss,
             evaluate=evaluate,
-            keep=params.keep,
+            variant="plain",
+            unit="messages",
         )
         return float(kept_row(result, "last")["validation_loss"])
 

@@ -42,7 +42,7 @@ class LoRALinear(nn.Module):
     @property
     def stacked_b(self) -> Tensor:
         """The adapters' B's as one block-diagonal matrix, (out, parts · rank)."""
-        return torch.block_diag(*self.lora_b)
+        return torch.block_diag(*self.lora_b) if len(self.lora_b) > 1 else self.lora_b[0]
 
     @property
     def delta(self) -> Tensor:

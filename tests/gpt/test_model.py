@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,11 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpt import attention
-from gpt.attention import Attention, attend_written_out
+from gpt.attention import Attention, CausalAttention, attend_written_out
 from gpt.config import GPTConfig
 from gpt.dropout import Dropout, dropout_by_lanes
 from gpt.kv_cache import KVCache
-from gpt.model import GPT, Transformer, padded_product, visible
+from gpt.lora import LoRALinear
+from gpt.model import GPT, Transformer, padded_product, visible, within_segments
 
 TINY = GPTConfig(vocab_size=61, context_length=16, emb_dim=32, n_heads=4, n_layers=3, dropout=0.0)
 
@@ -143,6 +145,39 @@ def test_several_positions_are_read_where_texts_are_padded_or_packed() -> None:
     torch.testing.assert_close(model.hidden(model.stream(text), read=read), model.hidden(text, read=read))
 
 
+@pytest.mark.parametrize("bias", [True, False])
+def test_folding_keys_and_values_away_changes_neither_output_nor_gradient(
+    monkeypatch: pytest.MonkeyPatch, bias: bool
+) -> None:
+    draws = torch.Generator().manual_seed(1)
+    layer = Attention(replace(TINY, qkv_bias=bias, dropout=0.1), 0).double().eval()
+    for parameter in layer.parameters():
+        parameter.data.normal_(generator=draws)
+    x = torch.randn(3, 11, 32, dtype=torch.float64, generator=draws)
+    read = torch.tensor([[10, 3], [0, 7], [5, 5]])
+    found = []
+    for threshold in (0, 10**12):
+        monkeypatch.setattr(attention, "WORTH_FOLDING", threshold)
+        given = x.clone().requires_grad_()
+        assert layer._folding_pays(given, read) == (threshold == 0)
+        out = layer(given, visible(read, 11, None), None, read)
+        parameters = list(layer.parameters())
+        found.append((out, *torch.autograd.grad((out * out.detach().cos()).sum(), [given, *parameters])))
+    for folded, plain in zip(*found, strict=True):
+        torch.testing.assert_close(folded, plain)
+
+
+def test_nothing_is_folded_where_that_would_mean_something_else_or_cost_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, few, many = torch.zeros(3, 11, 32), torch.zeros(3, 2, dtype=torch.int64), torch.zeros(3, 11, dtype=torch.int64)
+    layer = Attention(replace(TINY, dropout=0.1), 0).eval()
+    assert not layer._folding_pays(x, few)  # so small: its operators cost more than its numbers
+    monkeypatch.setattr(attention, "WORTH_FOLDING", 1)
+    assert layer._folding_pays(x, few) and not layer._folding_pays(x, many)
+    assert not layer.train()._folding_pays(x, few)  # dropped weights don't add up to 1
+    layer.eval().set_submodule("qkv", LoRALinear(layer.qkv, 2, 2.0, 0.0, 3, torch.Generator()))
+    assert not layer._folding_pays(x, few)
+
+
 def test_a_text_longer_than_the_context_is_refused() -> None:
     with pytest.raises(ValueError, match="context is 16"):
         tiny()(tokens(1, 17))
@@ -155,6 +190,34 @@ def test_written_out_attention_equals_the_fused_function() -> None:
     fused = torch.nn.functional.scaled_dot_product_attention
     torch.testing.assert_close(attend_written_out(q, k, v, None, Dropout(0.0)), fused(q, k, v, is_causal=True))
     torch.testing.assert_close(attend_written_out(q, k, v, mask, Dropout(0.0)), fused(q, k, v, attn_mask=mask))
+
+
+@pytest.mark.parametrize("length", [1, 7, 128, 129, 300])
+@pytest.mark.parametrize("packed", [True, False])
+def test_attention_in_stretches_is_the_same_attention_with_the_same_gradient(length: int, packed: bool) -> None:
+    draws = torch.Generator().manual_seed(0)
+    qkv = torch.randn(2, length, 3 * 24, dtype=torch.float64, generator=draws).requires_grad_()
+    weight = torch.randn(2, length, 24, dtype=torch.float64, generator=draws)
+    mask = within_segments(torch.arange(length).expand(2, -1) % 37) if packed else None
+    q, k, v = (part.unflatten(-1, (3, 8)).transpose(1, 2) for part in qkv.chunk(3, dim=-1))
+    plain = attend_written_out(q, k, v, mask, Dropout(0.0)).transpose(1, 2).flatten(2)
+    found = CausalAttention.apply(qkv, mask, 8)
+    torch.testing.assert_close(found, plain)
+    for one, other in zip(*(torch.autograd.grad(out, qkv, weight) for out in (found, plain)), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_a_training_in_bfloat16_goes_in_stretches_and_agrees_with_float32() -> None:
+    model, text = tiny().train(), tokens(3, 16)
+    plain = model(text)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = model(text)
+        layer = model.blocks[0].attention
+        assert isinstance(layer, Attention) and layer._in_stretches(layer.qkv(torch.zeros(1, 4, 32)))
+    torch.testing.assert_close(rounded.float(), plain, atol=0.02, rtol=0.05)
+    gradients = [torch.autograd.grad(out.float().square().sum(), list(model.parameters())) for out in (rounded, plain)]
+    for one, other in zip(*gradients, strict=True):
+        assert (one - other).norm() < 0.05 * other.norm() + 1e-3
 
 
 def test_training_and_evaluating_take_different_ways_to_the_same_logits() -> None:
