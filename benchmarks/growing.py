@@ -7,8 +7,7 @@ table becomes a picture, too: growing.png beside the page.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -143,38 +142,42 @@ def tokens(options: Options) -> Iterator[tuple[Row, Point]]:
 
 def draw(points: list[Point], path: Path) -> None:
     """The table as a picture of six panels."""
-    from stages.plots import INK, PALE, panels, save
+    from matplotlib.ticker import FixedLocator, NullLocator
 
-    figure, axes = panels(2, 3, 12, 7)
+    from stages.plots import COLOURS, INK, PALE, panels, save
 
-    def line(number: int, series: str, value: Callable[[Point], float], label: str = "", **more: object) -> None:
+    figure, axes = panels(2, 3, 13, 7)
+    drawn = sampling.BATCHES * sampling.BATCH * sampling.CONTEXT / 1e6
+
+    def panel(number: int, title: str, below: str, ticks: Sequence[float]) -> None:
+        ax = axes[number]
+        ax.set(title=title, xlabel=below, xscale="log")
+        ax.xaxis.set_major_locator(FixedLocator(list(ticks)))
+        ax.xaxis.set_minor_locator(NullLocator())
+        ax.xaxis.set_major_formatter("{x:g}")
+        ax.yaxis.set_major_formatter("{x:g}")
+        ax.set_ylim(0, 1.1 * ax.dataLim.y1)
+
+    def line(number: int, series: str, value: Callable[[Point], float], **more: str) -> None:
         chosen = [point for point in points if point.series == series]
         scale = MIDDLE.get(series, 1)
-        axes[number].plot([p.at / scale for p in chosen], [value(p) for p in chosen], marker="o", label=label, **more)
+        axes[number].plot([p.at / scale for p in chosen], [value(p) for p in chosen], marker="o", **more)
 
-    for series in SERIES:
-        line(0, series, lambda p: p.seconds, series)
-    models = sorted((p for p in points if p.parameters), key=lambda p: p.parameters)
+    for series, colour in zip(SERIES, COLOURS.values(), strict=False):
+        line(0, series, lambda p: p.seconds, label=series, color=colour)
+    models = [p for p in points if p.parameters]
     axes[1].scatter([p.parameters / 1e6 for p in models], [p.n_bytes / p.parameters for p in models], color=INK)
-    axes[1].axhline(16, color=PALE, label="16: weight, gradient, AdamW's two averages")
-    line(2, "text", lambda p: p.seconds, color=INK)
-    line(3, "text", lambda p: p.n_bytes / 1e6, color=INK)
-    line(4, "tokens", lambda p: p.seconds, color=INK)
-    line(5, "tokens", lambda p: p.n_bytes / 1e6, color=INK)
-    titles = (
-        ("a training step, seconds", "times the middle size"),
-        ("memory, bytes a parameter", "million parameters"),
-        ("tokenizing, seconds", "megabytes of text"),
-        ("tokenizing, peak memory in MB", "megabytes of text"),
-        ("drawing the same number of tokens, seconds", "million tokens in the file"),
-        ("drawing, own memory in MB", "million tokens in the file"),
-    )
-    for ax, (title, below) in zip(axes, titles, strict=True):
-        ax.set(title=title, xlabel=below, xscale="log")
-    for number in (0, 2):
-        axes[number].set_yscale("log")
-    for number in (1, 3, 4, 5):
-        axes[number].set_ylim(0, 1.2 * max([*axes[number].get_ylim(), math.ulp(0)]))
+    axes[1].axhline(16, color=PALE, label="16 are weights and states")
+    for number, series in ((2, "text"), (4, "tokens")):
+        line(number, series, lambda p: p.seconds, color=INK)
+        line(number + 1, series, lambda p: p.n_bytes / 1e6, color=INK)
+    panel(0, "a training step, seconds", "times the middle size", (0.5, 1, 2))
+    panel(1, "its memory, bytes a parameter", "million parameters", (3, 10, 30, 100, 300, 1000))
+    panel(2, "tokenizing, seconds", "MB of text", MEGABYTES)
+    panel(3, "tokenizing, peak memory in MB", "MB of text", MEGABYTES)
+    panel(4, f"drawing {drawn:.1f} M tokens, seconds", "million tokens in the file", MILLIONS)
+    panel(5, "drawing, own memory in MB", "million tokens in the file", MILLIONS)
+    axes[2].set(xscale="linear", xticks=MEGABYTES[1:])
     axes[0].legend()
     axes[1].legend()
     save(figure, path)

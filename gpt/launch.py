@@ -22,7 +22,8 @@ def launch(command: Sequence[str], processes: int, threads: int, grace_s: float)
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    logging.getLogger("torch.distributed.elastic.multiprocessing.api").setLevel(logging.CRITICAL)  # we say it ourselves
+    for part in ("agent.server.api", "multiprocessing.api"):  # what they have to say, we say
+        logging.getLogger(f"torch.distributed.elastic.{part}").setLevel(logging.CRITICAL)
     os.environ |= {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1", "OMP_NUM_THREADS": str(threads)}
     with TemporaryDirectory(prefix="together-") as folder:
         config = LaunchConfig(

@@ -54,7 +54,9 @@ def digest(value: Any) -> str:
 
 def checkpoint_key(inputs: Mapping[str, Any]) -> str:
     """The digest of inputs that names a stage's checkpoints and its lock."""
-    params = {name: value for name, value in inputs["params"].items() if name.removeprefix("runtime.") not in SHARING}
+    params = {
+        name: value for name, value in inputs.get("params", {}).items() if name.removeprefix("runtime.") not in SHARING
+    }
     if isinstance(params.get("runtime"), Mapping):
         params["runtime"] = {leaf: value for leaf, value in params["runtime"].items() if leaf not in SHARING}
     return digest({**inputs, "params": params})

@@ -90,6 +90,11 @@ KINDS: dict[str, Kind] = {  # model, loss, batch, optimizer, rows of a micro-bat
 }
 
 
+def local(parameter: Any) -> torch.Tensor:
+    """What this process holds of a parameter."""
+    return parameter.to_local() if hasattr(parameter, "to_local") else parameter
+
+
 def trained(kind: str, folder: Path, sharded: bool = False, until: int = STEPS) -> tuple[TrainResult, torch.nn.Module]:
     """Train in `folder`, from its newest checkpoint on. KeyboardInterrupt after step `until`, if there are more."""
     make, loss, batch_of, optimizer, size, micros = KINDS[kind]
@@ -101,6 +106,8 @@ def trained(kind: str, folder: Path, sharded: bool = False, until: int = STEPS) 
         return batch_of([int(row) for row in permutation(ROWS, 1, step, micro)[:size]])
 
     def evaluate(module: torch.nn.Module) -> dict[str, float]:
+        held, whole = (sum(each(p).numel() for p in module.parameters()) for each in (local, lambda p: p))
+        assert held < 0.6 * whole if sharded else held == whole
         nats, counted = loss(module, batch_of(list(range(size))))
         return {"validation_loss": nats.item() / counted.item()}
 
