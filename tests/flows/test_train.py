@@ -276,8 +276,9 @@ def test_room_for_stages(tmp_path: Path, at_home: Path) -> None:
     from flows.train import slots
 
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    for threads, room in ((1, processors), (10_000, 1)):
-        (tmp_path / "params.yaml").write_text(f"runtime: {{threads: {threads}}}\n")
+    assert processors is not None
+    for threads, many, room in ((1, 1, processors), (10_000, 1, 1), (1, 2, max(1, processors // 2)), (1, 10_000, 1)):
+        (tmp_path / "params.yaml").write_text(f"runtime: {{threads: {threads}, processes: {many}}}\n")
         assert slots(tmp_path) == room
     (tmp_path / "params.yaml").write_text("other: 1\n")
     assert slots(tmp_path) == 1
