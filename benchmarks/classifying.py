@@ -7,6 +7,7 @@ longest of all. Both sides meet the same messages in the same steps, and so end 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 
 import torch
 from torch import nn
@@ -38,11 +39,11 @@ def fresh() -> Classifier:
 
 def ours() -> Callable[[], float]:
     """Three epochs of the default's messages; the validation loss at the end."""
-    data = messages()
+    data, start = messages(), fresh()
 
     def whole() -> float:
         stage = stage_of("classify")
-        result = train_classifier(stage, fresh(), stage.params.classify, data, "bench")
+        result = train_classifier(stage, deepcopy(start), stage.params.classify, data, "bench")
         return float(kept_row(result, "last")["validation_loss"])
 
     return whole
@@ -61,13 +62,13 @@ def plain_loss(model: nn.Module, batch: Batch) -> tuple[torch.Tensor, torch.Tens
 
 def plain() -> Callable[[], float]:
     """The same loop, number format, steps and evaluations, with tokens for rows."""
-    data = messages()
+    data, start = messages(), fresh()
     part, validation = data.parts["train"], data.parts["validation"]
     learned, measured = (TokenRows(found.rows, data.pad_id) for found in (part, validation))
 
     def whole() -> float:
         stage = stage_of("classify")
-        params, model = stage.params.classify, fresh()
+        params, model = stage.params.classify, deepcopy(start)
         order = order_of(stage, "messages", [len(row) for row in part.rows])
         total_steps = steps_of(params, order)
         runtime = runtime_of(stage, model)

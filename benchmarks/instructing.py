@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from copy import deepcopy
 
 import torch
 from torch import nn
@@ -44,10 +45,10 @@ def short() -> Stage:
 
 def ours() -> Callable[[], list[float]]:
     """One epoch; answer tokens that were learned from, and the validation loss at the end."""
-    data = given()
+    data, start = given(), base(SEED)
 
     def whole() -> list[float]:
-        model = base(SEED)
+        model = deepcopy(start)
         result = train_assistant(short(), model, data, encoding(), "bench")
         return [result.tokens, kept_row(result, "last")["validation_loss"]]
 
@@ -56,7 +57,7 @@ def ours() -> Callable[[], list[float]]:
 
 def plain(same_batches: bool) -> Callable[[], list[float]]:
     """The stage's batches, all of one width, or batches in any order, as wide as their longest row; the same loop."""
-    data = given()
+    data, start = given(), base(SEED)
     end = encoding().eot_token
     lengths = {part: [len(prompt) + len(answer) for prompt, answer in data[part]] for part in data}
     widths = [max(lengths["train"] + lengths["validation"])] if same_batches else None
@@ -67,7 +68,7 @@ def plain(same_batches: bool) -> Callable[[], list[float]]:
     def whole() -> list[float]:
         stage = short()
         params = stage.params.instruct
-        model = base(SEED)
+        model = deepcopy(start)
         grouped = order_of(stage, "instructions", lengths["train"])
         order = grouped if same_batches else grouped.order
         total_steps = steps_of(params, order)
