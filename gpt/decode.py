@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gpt.attention import additive
 from gpt.block import Block
 from gpt.kv_cache import KVCache
 from gpt.model import GPT
@@ -39,8 +40,11 @@ class Decoder:
         """The newest tokens (B,) -> what may follow them (B, V). The context must have room for them."""
         column = self.cache.length
         new, keys, values = self.cache.one_more()
-        mask = None if self.padding is None else unpadded(column + 1, self.padding, self.positions.dtype)
-        position = column if self.padding is None else column - self.padding
+        mask: Tensor | None = None
+        position: int | Tensor = column
+        if self.padding is not None:
+            seen = torch.arange(column + 1, device=tokens.device) >= self.padding[:, None]  # (B, S)
+            mask, position = additive(seen, self.positions)[:, None, None], column - self.padding
         x = self.tokens[tokens] + self.positions[position]  # (B, C)
         if self.rows == 1:
             x = x[0]  # (C,)
@@ -59,13 +63,8 @@ def functions(block: nn.Module, alone: bool) -> tuple[Function, ...]:
     assert isinstance(block, Block)
     attention, feed_forward = block.attention, block.feed_forward
     mixing = (bound(block.norm1), bound(attention.qkv, alone), bound(attention.projection, alone))
-    return (
-        *mixing,
-        bound(block.norm2),
-        bound(feed_forward.expand, alone),
-        feed_forward.gelu.forward,
-        bound(feed_forward.contract, alone),
-    )
+    expand, contract = bound(feed_forward.expand, alone), bound(feed_forward.contract, alone)
+    return (*mixing, bound(block.norm2), expand, feed_forward.gelu.forward, contract)
 
 
 def bound(module: nn.Module, alone: bool = False) -> Function:
@@ -78,10 +77,3 @@ def bound(module: nn.Module, alone: bool = False) -> Function:
     if not alone:
         return partial(F.linear, weight=module.weight, bias=module.bias)
     return partial(torch.mv, module.weight) if module.bias is None else partial(torch.addmv, module.bias, module.weight)
-
-
-def unpadded(n_keys: int, padding: Tensor, dtype: torch.dtype) -> Tensor:
-    """What to add to the scores of the newest tokens, (B, 1, 1, n_keys): -inf where a key is padding, else 0."""
-    is_padding = torch.arange(n_keys, device=padding.device) < padding[:, None]
-    added = torch.zeros(is_padding.shape, dtype=dtype, device=padding.device)
-    return added.masked_fill_(is_padding, float("-inf"))[:, None, None]
