@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from gpt import attention
 from gpt.attention import Attention, CausalAttention, attend_written_out
+from gpt.block import FeedForward
 from gpt.config import GPTConfig
 from gpt.dropout import Dropout, dropout_by_lanes
 from gpt.kv_cache import KVCache
@@ -218,6 +219,24 @@ def test_a_training_in_bfloat16_goes_in_stretches_and_agrees_with_float32() -> N
     gradients = [torch.autograd.grad(out.float().square().sum(), list(model.parameters())) for out in (rounded, plain)]
     for one, other in zip(*gradients, strict=True):
         assert (one - other).norm() < 0.05 * other.norm() + 1e-3
+
+
+def test_gelu_within_the_product_is_gelu_after_it() -> None:
+    layer, x = FeedForward(TINY), torch.randn(3, 5, 32, generator=torch.Generator().manual_seed(0))
+    for parameter in layer.parameters():
+        parameter.data.normal_(std=0.2, generator=torch.Generator().manual_seed(1))
+    exact = layer(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        learning = layer(x)
+        assert learning.requires_grad and not layer._fuses(x)
+        with torch.no_grad():
+            assert layer._fuses(x) == torch.ops.mkldnn._is_mkldnn_bf16_supported()
+            evaluated = layer(x)
+    with torch.no_grad():
+        assert not layer._fuses(x)  # float32
+    assert evaluated.dtype == torch.bfloat16
+    for rounded in (learning, evaluated):
+        assert (rounded.float() - exact).norm() < 0.01 * exact.norm()
 
 
 def test_training_and_evaluating_take_different_ways_to_the_same_logits() -> None:
