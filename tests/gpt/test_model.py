@@ -197,13 +197,16 @@ def test_written_out_attention_equals_the_fused_function() -> None:
 @pytest.mark.parametrize("packed", [True, False])
 def test_attention_in_stretches_is_the_same_attention_with_the_same_gradient(length: int, packed: bool) -> None:
     draws = torch.Generator().manual_seed(0)
-    qkv = torch.randn(2, length, 3 * 24, dtype=torch.float64, generator=draws).requires_grad_()
-    weight = torch.randn(2, length, 24, dtype=torch.float64, generator=draws)
-    mask = within_segments(torch.arange(length).expand(2, -1) % 37) if packed else None
+    rows = 1 if length == 1 else 2
+    qkv = torch.randn(rows, length, 3 * 24, dtype=torch.float64, generator=draws).requires_grad_()
+    weight = torch.randn(rows, length, 24, dtype=torch.float64, generator=draws)
+    mask = within_segments(torch.arange(length).expand(rows, -1) % 37) if packed else None
     q, k, v = (part.unflatten(-1, (3, 8)).transpose(1, 2) for part in qkv.chunk(3, dim=-1))
     plain = attend_written_out(q, k, v, mask, Dropout(0.0)).transpose(1, 2).flatten(2)
+    before = qkv.detach().clone()
     found = CausalAttention.apply(qkv, mask, 8)
     torch.testing.assert_close(found, plain)
+    assert torch.equal(qkv, before)
     for one, other in zip(*(torch.autograd.grad(out, qkv, weight) for out in (found, plain)), strict=True):
         torch.testing.assert_close(one, other)
 
