@@ -1,8 +1,8 @@
 """Chapter 4: causal multi-head attention (Vaswani et al., 2017): every token looks back at the tokens before it.
 
 q, k and v come from one matrix, as in GPT-2's public checkpoints. There are several ways to the same result, chosen by
-device and shapes, never by timing. Milliseconds of one layer's attention, forward + backward, on 2 cores with AMX, eager
-(compiled differs little), written out / by scaled_dot_product_attention:
+device and shapes, never by timing. Milliseconds of one layer's attention, forward + backward, on 2 cores with AMX,
+eager (compiled differs little), written out / by scaled_dot_product_attention:
 
     B, H, T, D          float32       bfloat16      float32, dropout 0.1     bfloat16, dropout 0.1
     8, 4, 256, 64       16.7 / 12.4    7.3 / 10.9       26.2 / 34.8              13.0 / 34.3
