@@ -28,7 +28,7 @@ from stages.classifying import scores_of, train_classifier
 from stages.models import runtime_of
 from stages.training import fit, kept_row, order_of, rows_at, steps_of
 
-ROUNDS = 7
+ROUNDS = 5
 
 
 def fresh() -> Classifier:

@@ -29,7 +29,7 @@ from stages.instruct import Rows, encode, train_assistant
 from stages.models import runtime_of
 from stages.training import fit, kept_row, order_of, rows_at, steps_of
 
-ROUNDS = 7
+ROUNDS = 5
 TRAINED_ON, MEASURED_ON = 2_000, 64  # entries
 
 

@@ -6,6 +6,7 @@ runs undisturbed from the embeddings to the head and gradients pass back through
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from gpt.attention import Attention
@@ -25,7 +26,18 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (B, T, C) -> (B, T, C), each position by itself."""
+        if self._fuses(x):  # GELU alone costs a CPU more than both products: oneDNN works it in while it multiplies
+            x, weight, bias = (tensor.bfloat16() for tensor in (x, self.expand.weight, self.expand.bias))
+            return self.contract(torch.ops.mkldnn._linear_pointwise(x, weight, bias, "gelu", [], "tanh"))
         return self.contract(self.gelu(self.expand(x)))
+
+    def _fuses(self, x: Tensor) -> bool:
+        """In bfloat16 on a CPU that has it, where nobody will ask for gradients."""
+        if x.device.type != "cpu" or torch.is_grad_enabled() or torch.compiler.is_compiling():
+            return False
+        if not torch.is_autocast_enabled("cpu") or torch.get_autocast_dtype("cpu") != torch.bfloat16:
+            return False
+        return type(self.expand) is nn.Linear and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 class Block(nn.Module):

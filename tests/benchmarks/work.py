@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
+
 
 def lists(length: int) -> Callable[[], int]:
     """Makes a list at each call, returns its length."""
@@ -16,3 +18,9 @@ def failing() -> Callable[[], None]:
         raise ValueError("this work fails")
 
     return work
+
+
+def product(side: int, threads: int) -> Callable[[], float]:
+    """A matrix product."""
+    matrix = torch.ones(side, side)
+    return lambda: float((matrix @ matrix)[0, 0]) * threads

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from gpt import attention
 from gpt.attention import Attention, CausalAttention, attend_written_out
+from gpt.block import FeedForward
 from gpt.config import GPTConfig
 from gpt.dropout import Dropout, dropout_by_lanes
 from gpt.kv_cache import KVCache
@@ -196,13 +197,16 @@ def test_written_out_attention_equals_the_fused_function() -> None:
 @pytest.mark.parametrize("packed", [True, False])
 def test_attention_in_stretches_is_the_same_attention_with_the_same_gradient(length: int, packed: bool) -> None:
     draws = torch.Generator().manual_seed(0)
-    qkv = torch.randn(2, length, 3 * 24, dtype=torch.float64, generator=draws).requires_grad_()
-    weight = torch.randn(2, length, 24, dtype=torch.float64, generator=draws)
-    mask = within_segments(torch.arange(length).expand(2, -1) % 37) if packed else None
+    rows = 1 if length == 1 else 2
+    qkv = torch.randn(rows, length, 3 * 24, dtype=torch.float64, generator=draws).requires_grad_()
+    weight = torch.randn(rows, length, 24, dtype=torch.float64, generator=draws)
+    mask = within_segments(torch.arange(length).expand(rows, -1) % 37) if packed else None
     q, k, v = (part.unflatten(-1, (3, 8)).transpose(1, 2) for part in qkv.chunk(3, dim=-1))
     plain = attend_written_out(q, k, v, mask, Dropout(0.0)).transpose(1, 2).flatten(2)
+    before = qkv.detach().clone()
     found = CausalAttention.apply(qkv, mask, 8)
     torch.testing.assert_close(found, plain)
+    assert torch.equal(qkv, before)
     for one, other in zip(*(torch.autograd.grad(out, qkv, weight) for out in (found, plain)), strict=True):
         torch.testing.assert_close(one, other)
 
@@ -218,6 +222,24 @@ def test_a_training_in_bfloat16_goes_in_stretches_and_agrees_with_float32() -> N
     gradients = [torch.autograd.grad(out.float().square().sum(), list(model.parameters())) for out in (rounded, plain)]
     for one, other in zip(*gradients, strict=True):
         assert (one - other).norm() < 0.05 * other.norm() + 1e-3
+
+
+def test_gelu_within_the_product_is_gelu_after_it() -> None:
+    layer, x = FeedForward(TINY), torch.randn(3, 5, 32, generator=torch.Generator().manual_seed(0))
+    for parameter in layer.parameters():
+        parameter.data.normal_(std=0.2, generator=torch.Generator().manual_seed(1))
+    exact = layer(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        learning = layer(x)
+        assert learning.requires_grad and not layer._fuses(x)
+        with torch.no_grad():
+            assert layer._fuses(x) == torch.ops.mkldnn._is_mkldnn_bf16_supported()
+            evaluated = layer(x)
+    with torch.no_grad():
+        assert not layer._fuses(x)  # float32
+    assert evaluated.dtype == torch.bfloat16
+    for rounded in (learning, evaluated):
+        assert (rounded.float() - exact).norm() < 0.01 * exact.norm()
 
 
 def test_training_and_evaluating_take_different_ways_to_the_same_logits() -> None:
