@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
+import mmap
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from gpt.compact import FORMATS, BFloat16Linear, Int8Linear, compact
+from gpt.compact import FORMATS, LARGE_PAGE, BFloat16Linear, Int8Linear, compact, move_to_large_pages
 from gpt.config import GPTConfig
 from gpt.decode import Decoder
 from gpt.generate import generate
@@ -103,3 +104,14 @@ def test_float32_is_the_model_itself(model: GPT) -> None:
 def test_another_format_is_refused(model: GPT) -> None:
     with pytest.raises(ValueError, match="weights is 'int4': it must be one of float32, bfloat16, int8"):
         compact(model, "int4")
+
+
+@pytest.mark.skipif(not hasattr(mmap, "MADV_HUGEPAGE"), reason="this system has no large pages to ask for")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int8])
+def test_large_pages_hold_the_same_numbers(dtype: torch.dtype) -> None:
+    large, small = (torch.randint(-99, 99, (rows, 2048)).to(dtype) for rows in (3 * 512, 3))
+    before, places = [large.clone(), small.clone()], [large.data_ptr(), small.data_ptr()]
+    move_to_large_pages([large, small])
+    assert torch.equal(large, before[0]) and torch.equal(small, before[1])
+    assert large.data_ptr() % LARGE_PAGE == 0 and large.data_ptr() != places[0]
+    assert small.data_ptr() == places[1]
