@@ -132,7 +132,7 @@ def test_compose_listens_on_the_loopback_only_is_pinned_and_holds_no_password() 
 
 def test_every_variable_that_the_code_reads_is_explained() -> None:
     explained = set(re.findall(r"^#([A-Z][A-Z0-9_]*)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
-    handed_down = {"PARENT", "PROGRESS", "RECEIPT"}  # from the flow to its stages
+    handed_down = {"PARENT", "PROGRESS", "RECEIPT", "TOGETHER"}  # from the flow to its stages, and to their processes
     packages = ("corpus", "flows", "gpt", "pipeline", "serving", "stages", "tasks")
     read = {
         name
