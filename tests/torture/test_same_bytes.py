@@ -20,8 +20,8 @@ pytestmark = pytest.mark.torture
 Figures = Callable[[str, object], None]
 TRAININGS = ("pretrain", "lora", "classify", "instruct")
 # what params.yaml says of the runtime, the embedded corpus, and small numbers for everything else
-DEFAULTS = EMBEDDED | {f"runtime.{leaf}": value for leaf, value in
-                       {"threads": 2, "precision": "auto", "compile": "auto"}.items()}  # fmt: skip
+RUNTIME = {"threads": 2, "precision": "auto", "compile": "auto", "processes": 1, "sharding": "none"}
+DEFAULTS = EMBEDDED | {f"runtime.{leaf}": value for leaf, value in RUNTIME.items()}
 # each in a clean clone of its own
 FLOW = ("python", "-m", "flows.train", "--parallel")
 WAYS: dict[str, tuple[str, ...]] = {
