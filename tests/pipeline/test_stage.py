@@ -276,16 +276,6 @@ def test_checkpoints_belong_to_inputs() -> None:
     assert all(place.parent == paths.home() / "checkpoints" / "toy" for place in places)
 
 
-def test_only_the_first_of_a_torchrun_publishes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RANK", "1")
-    assert run("toy", toy) == 0
-    assert files() == [name for name in BEFORE if name != "receipt.json"]
-    assert not paths.journal().exists()
-    monkeypatch.setenv("RANK", "0")
-    assert run("toy", toy) == 0
-    assert files() == AFTER
-
-
 PROGRAM = """
 import os, sys, time
 from pathlib import Path

@@ -115,3 +115,19 @@ def test_a_finished_result_that_waits_is_taken_without_starting_anyone(monkeypat
 def test_a_stage_that_no_launcher_is_given_for_runs_alone() -> None:
     assert run("toy", main) == 0
     assert Path("models/toy/weights").is_file()
+
+
+def visible() -> set[str]:
+    return {path.name for path in Path().iterdir() if not path.name.startswith(".")}
+
+
+def test_only_the_first_of_a_torchrun_publishes(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = visible()
+    monkeypatch.setenv("RANK", "1")
+    assert run("toy", main) == 0
+    assert visible() == before
+    assert not paths.journal().exists()
+    monkeypatch.setenv("RANK", "0")
+    assert run("toy", main) == 0
+    assert visible() == before | {"models", "receipt.json"}
+    assert Path("models/toy/weights").is_file() and paths.journal().exists()
