@@ -45,7 +45,7 @@ from pipeline.params import load_params
 from pipeline.preset import change_params
 from tasks.dvc_repo import repair, sort_lock
 from tasks.plan import Plan, make_plan
-from tasks.reproduce import FAILED, Outcome, Setting, not_reached, stage_task
+from tasks.reproduce import FAILED, Outcome, Setting, not_reached, settle, stage_task
 from tasks.summarize import (
     Row,
     closing_table,
@@ -119,9 +119,12 @@ def up_to_date(
         None if the_plan.nothing_to_do else tracking.start_parent(flow_name, names, {"prefect.flow_run": flow_run.id})
     )
     key = parent.key if parent is not None else None
+    settled = the_plan.up_to_date if the_plan.nothing_to_do else frozenset()  # else time passes, and files may change
+    if settled:
+        settle(root, sorted(settled))
     setting = Setting(
-        root, scratch(flow_run.id), key, time_limit_s, time_limits_s, retries, bars=console.is_terminal
-    )  # fmt: skip
+        root, scratch(flow_run.id), key, time_limit_s, time_limits_s, retries, bars=console.is_terminal, settled=settled
+    )
     outcomes: dict[str, Outcome] = {}
     began, status = time.monotonic(), journal.KILLED
     try:

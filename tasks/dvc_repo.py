@@ -147,17 +147,19 @@ def cache_folder(root: Path) -> Path:
         return Path(repo.cache.local_cache_dir).absolute()
 
 
-def prune_checkpoints(root: Path, name: str) -> None:
-    """Remove the checkpoints that led to the result which dvc.lock names; those of other, unfinished inputs stay.
+def prune_checkpoints(root: Path, names: Sequence[str]) -> None:
+    """Remove the checkpoints that led to the results which dvc.lock names; those of other, unfinished inputs stay.
 
     So do those that another workspace with the same home is using right now.
     """
-    entry = lock_entries(root).get(name)
-    if entry is not None and entry.get("outs"):
-        inputs = checkpoint_key(locked_inputs(entry))
-        with suppress(TimeoutError), hold(f"{name}-{inputs}", timeout_s=0):
-            remove_tree(paths.checkpoints(name, inputs))
-        kept.prune(name)
+    entries = lock_entries(root)
+    for name in names:
+        entry = entries.get(name)
+        if entry is not None and entry.get("outs"):
+            inputs = checkpoint_key(locked_inputs(entry))
+            with suppress(TimeoutError), hold(f"{name}-{inputs}", timeout_s=0):
+                remove_tree(paths.checkpoints(name, inputs))
+            kept.prune(name)
 
 
 @contextmanager

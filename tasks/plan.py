@@ -49,6 +49,11 @@ class Plan:
     def nothing_to_do(self) -> bool:
         return all(stage.settled for stage in self.stages)
 
+    @property
+    def up_to_date(self) -> frozenset[str]:
+        """The stages that DVC holds to be so, with nothing before them that runs."""
+        return frozenset(stage.name for stage in self.stages if stage.action == CACHED)
+
     def __str__(self) -> str:
         """A line a stage, further reasons below it."""
         wide = max((len(stage.name) for stage in self.stages), default=0)

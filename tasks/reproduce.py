@@ -12,7 +12,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,6 +57,7 @@ class Setting:
     retries: Mapping[str, int] = field(default_factory=dict)  # of failures that may pass; RETRIES where not named
     grace_s: float = field(default_factory=lambda: grace_s() + SAVING_S)  # between asking a stage to end and killing it
     bars: bool = False  # somebody draws progress files; else stages print lines
+    settled: frozenset[str] = frozenset()  # up to date, as DVC has just said
     stop: threading.Event = field(default_factory=threading.Event)  # set: end everything
 
     def limit_s(self, stage: str) -> float | None:
@@ -93,6 +94,8 @@ def reproduce(stage: str, setting: Setting, log: Callable[[str], None] = print) 
     def outcome(what: str, **more: Any) -> Outcome:
         return Outcome(stage, what, time.monotonic() - began, **more)
 
+    if stage in setting.settled:
+        return outcome(CACHED)
     try:
         status = _settled_status(stage, setting, log)
         if setting.stop.is_set():
@@ -100,11 +103,11 @@ def reproduce(stage: str, setting: Setting, log: Callable[[str], None] = print) 
         if status.busy is not None:
             return outcome(FAILED, message=f"waited {setting.limit_s(stage):g} s for another process: {status.busy}")
         if status.up_to_date:
-            _settle(stage, setting)
+            settle(setting.root, [stage])
             return outcome(CACHED)
         if status.comments and accept_comments(setting.root, stage):
             log(f"{stage}: {status.only_comments}: its outputs are taken as they are")
-            _settle(stage, setting)
+            settle(setting.root, [stage])
             return outcome(ACCEPTED)
         for reason in status.reasons:
             log(f"{stage}: {reason}")
@@ -118,7 +121,7 @@ def reproduce(stage: str, setting: Setting, log: Callable[[str], None] = print) 
             if end.status == 0:
                 if edited := take_back(setting.root, stage, receipt):
                     return outcome(FAILED, message=edited, kind="user", receipt=receipt)
-                _settle(stage, setting)
+                settle(setting.root, [stage])
     except ValueError as error:  # a broken dvc.yaml or params.yaml
         return outcome(FAILED, message=str(error), kind="user")
     if setting.stop.is_set() and end.status != 0:
@@ -167,10 +170,12 @@ def stage_task(spec: StageSpec, setting: Setting, outcomes: dict[str, Outcome]) 
     return run_stage
 
 
-def _settle(stage: str, setting: Setting) -> None:
+def settle(root: Path, stages: Sequence[str]) -> None:
     """What is done once dvc.lock names the outputs: checkpoints go, and the code's versions are noted."""
-    prune_checkpoints(setting.root, stage)
-    syntax.remember(path for dep in load_graph(setting.root)[stage].deps if (path := setting.root / dep).is_file())
+    prune_checkpoints(root, stages)
+    graph = load_graph(root)
+    deps = sorted({dep for stage in stages for dep in graph[stage].deps})
+    syntax.remember(path for dep in deps if (path := root / dep).is_file())
 
 
 def _settled_status(stage: str, setting: Setting, log: Callable[[str], None]) -> Status:

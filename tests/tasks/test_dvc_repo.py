@@ -104,8 +104,8 @@ def test_checkpoints_go_once_the_lock_names_their_result(fresh: Path) -> None:
     other = paths.checkpoints("root", "of-other-inputs")
     for folder in (used, other):
         (folder / "step-10").mkdir(parents=True)
-    prune_checkpoints(fresh, "root")
+    prune_checkpoints(fresh, ["root"])
     assert used.exists() and other.exists()
     dvc(fresh, "repro", "root")
-    prune_checkpoints(fresh, "root")
+    prune_checkpoints(fresh, ["root"])
     assert not used.exists() and other.exists()
