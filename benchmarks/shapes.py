@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ class Shape:
         )
 
 
+@cache
 def shape(name: str) -> Shape:
     """`medium`, `gpt2` (GPT-2's 124M as published), `gpt2-gpu` (with as many rows as keep a GPU busy), or a preset of
     conf/model. There is no dropout: each side would draw its own."""

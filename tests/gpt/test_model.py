@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gpt import attention
 from gpt.attention import Attention, CausalAttention, attend_written_out
-from gpt.block import FeedForward
+from gpt.block import FeedForward, gelu_by_sigmoid
 from gpt.config import GPTConfig
 from gpt.dropout import Dropout, dropout_by_lanes
 from gpt.kv_cache import KVCache
@@ -222,6 +222,15 @@ def test_a_training_in_bfloat16_goes_in_stretches_and_agrees_with_float32() -> N
     gradients = [torch.autograd.grad(out.float().square().sum(), list(model.parameters())) for out in (rounded, plain)]
     for one, other in zip(*gradients, strict=True):
         assert (one - other).norm() < 0.05 * other.norm() + 1e-3
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_gelu_by_a_sigmoid_is_gelu(dtype: torch.dtype) -> None:
+    x = torch.randn(1000, generator=torch.Generator().manual_seed(0)).mul(3).to(dtype)
+    small = 1e-5 if dtype == torch.float32 else 1 / 64
+    torch.testing.assert_close(
+        gelu_by_sigmoid(x), torch.nn.functional.gelu(x, approximate="tanh"), rtol=small, atol=1e-5
+    )
 
 
 def test_gelu_within_the_product_is_gelu_after_it() -> None:
