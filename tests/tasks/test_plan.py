@@ -27,6 +27,7 @@ def test_a_new_repository_runs_everything(fresh: Path) -> None:
 
 def test_nothing_changed_nothing_to_do(done: Path) -> None:
     plan = make_plan(done)
+    assert plan.up_to_date == {stage.name for stage in plan.stages}
     assert plan.nothing_to_do and str(plan).splitlines()[3] == "join   cached   up to date"
 
 

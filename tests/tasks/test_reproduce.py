@@ -11,10 +11,13 @@ from pathlib import Path
 import psutil
 import pytest
 
+from pipeline import paths
+from pipeline.files import md5_path
 from pipeline.fingerprint import digest, inputs_of
 from pipeline.graph import load_graph
+from pipeline.syntax import known_versions
 from tasks.dvc_repo import lock_entries, statuses
-from tasks.reproduce import Outcome, Setting, not_reached, reproduce
+from tasks.reproduce import Outcome, Setting, not_reached, reproduce, settle
 from tests.tasks.tiny_repo import set_number
 
 Lines = tuple[list[str], Callable[[str], None]]
@@ -40,6 +43,23 @@ def test_ran_then_cached_then_restored(fresh: Path, setting: Setting, lines: Lin
     set_number(fresh, "root", 1)
     assert reproduce("root", setting, log).what == "restored"
     assert (fresh / "root.txt").read_text() == "1"
+
+
+def test_what_dvc_has_just_found_up_to_date_is_not_asked_again(done: Path, tmp_path: Path) -> None:
+    set_number(done, "left", 7)
+    left_alone = Setting(done, tmp_path / "scratch", settled=frozenset({"left"}))
+    assert reproduce("left", left_alone, print).what == "cached"
+    assert reproduce("left", Setting(done, tmp_path / "scratch"), print).what == "ran"
+
+
+def test_settling_prunes_what_led_to_each_result_and_notes_the_code(done: Path) -> None:
+    graph = load_graph(done)
+    folders = [paths.checkpoints(name, digest(inputs_of(graph[name], done))) for name in ("root", "left")]
+    for folder in folders:
+        (folder / "step-10").mkdir(parents=True)
+    settle(done, ["root", "left"])
+    assert not any(folder.exists() for folder in folders)
+    assert md5_path(done / "work.py") in known_versions()
 
 
 def test_a_failure_says_why_in_one_sentence_and_shows_the_last_lines(done: Path, setting: Setting) -> None:
