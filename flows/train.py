@@ -119,11 +119,18 @@ def up_to_date(
         None if the_plan.nothing_to_do else tracking.start_parent(flow_name, names, {"prefect.flow_run": flow_run.id})
     )
     key = parent.key if parent is not None else None
-    settled = the_plan.up_to_date if the_plan.nothing_to_do else frozenset()  # else time passes, and files may change
-    if settled:
-        settle(root, sorted(settled))
+    found = the_plan.up_to_date if the_plan.nothing_to_do else frozenset()  # else time passes, and files may change
+    if found:
+        settle(root, sorted(found))
     setting = Setting(
-        root, scratch(flow_run.id), key, time_limit_s, time_limits_s, retries, bars=console.is_terminal, settled=settled
+        root,
+        scratch(flow_run.id),
+        key,
+        time_limit_s,
+        time_limits_s,
+        retries,
+        bars=console.is_terminal,
+        up_to_date=found,
     )
     outcomes: dict[str, Outcome] = {}
     began, status = time.monotonic(), journal.KILLED

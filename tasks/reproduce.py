@@ -57,7 +57,7 @@ class Setting:
     retries: Mapping[str, int] = field(default_factory=dict)  # of failures that may pass; RETRIES where not named
     grace_s: float = field(default_factory=lambda: grace_s() + SAVING_S)  # between asking a stage to end and killing it
     bars: bool = False  # somebody draws progress files; else stages print lines
-    settled: frozenset[str] = frozenset()  # up to date, as DVC has just said
+    up_to_date: frozenset[str] = frozenset()  # the stages that DVC has just called so
     stop: threading.Event = field(default_factory=threading.Event)  # set: end everything
 
     def limit_s(self, stage: str) -> float | None:
@@ -94,7 +94,7 @@ def reproduce(stage: str, setting: Setting, log: Callable[[str], None] = print) 
     def outcome(what: str, **more: Any) -> Outcome:
         return Outcome(stage, what, time.monotonic() - began, **more)
 
-    if stage in setting.settled:
+    if stage in setting.up_to_date:
         return outcome(CACHED)
     try:
         status = _settled_status(stage, setting, log)

@@ -47,7 +47,7 @@ def test_ran_then_cached_then_restored(fresh: Path, setting: Setting, lines: Lin
 
 def test_what_dvc_has_just_found_up_to_date_is_not_asked_again(done: Path, tmp_path: Path) -> None:
     set_number(done, "left", 7)
-    left_alone = Setting(done, tmp_path / "scratch", settled=frozenset({"left"}))
+    left_alone = Setting(done, tmp_path / "scratch", up_to_date=frozenset({"left"}))
     assert reproduce("left", left_alone, print).what == "cached"
     assert reproduce("left", Setting(done, tmp_path / "scratch"), print).what == "ran"
 
