@@ -37,6 +37,7 @@ class Options:
 
 TOPICS = {
     "training": Topic("A training step"),
+    "together": Topic("Two trainings at once"),
     "lora": Topic("A LoRA training step"),
     "classifying": Topic("Training a classifier's last block"),
     "instructing": Topic("Instruction tuning"),

@@ -17,6 +17,7 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -30,6 +31,8 @@ class Worker:
 
     def __init__(self, target: str, **arguments: Any) -> None:
         self.target, self.arguments = target, arguments
+        self.environment: Mapping[str, str] | None = None
+        """Of the process, where it isn't to be this one's; said before it starts."""
         self.value: Any = None
         """What the last call returned; must be JSON."""
         self.peak_bytes = 0
@@ -39,7 +42,8 @@ class Worker:
 
     def __enter__(self) -> Worker:
         command = [sys.executable, "-m", "benchmarks.worker", self.target, json.dumps(self.arguments)]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(command, env=self.environment, stdin=pipe, stdout=pipe, text=True)
         return self
 
     def __call__(self) -> float:

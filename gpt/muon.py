@@ -23,13 +23,20 @@ class Muon(torch.optim.Optimizer):
     """Over named matrices; one whose name ends in `qkv.weight` counts as three.
 
     An update is scaled to the size that AdamW's have, 0.2 · sqrt(longer side) (Liu et al., 2025, arXiv:2502.16982), so
-    that AdamW's learning rate and weight decay serve here, too. ValueError for what is no matrix.
+    that AdamW's learning rate and weight decay serve here, too. The iteration's products are of `dtype` numbers.
+    ValueError for what is no matrix.
     """
 
     def __init__(
-        self, named: Iterable[tuple[str, nn.Parameter]], learning_rate: float, weight_decay: float, momentum: float
+        self,
+        named: Iterable[tuple[str, nn.Parameter]],
+        learning_rate: float,
+        weight_decay: float,
+        momentum: float,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__(list(named), {"lr": learning_rate, "weight_decay": weight_decay, "momentum": momentum})
+        self.dtype = dtype
         for group in self.param_groups:
             for name, parameter in zip(group["param_names"], group["params"], strict=True):
                 if parameter.dim() != 2:
@@ -53,7 +60,7 @@ class Muon(torch.optim.Optimizer):
                     updates.setdefault((matrix.size(0), matrix.size(1)), []).append((matrix, part))
             for shape, pairs in updates.items():
                 size = group["lr"] * 0.2 * max(shape) ** 0.5
-                directions = orthogonal(torch.stack([direction for _, direction in pairs]))
+                directions = orthogonal(torch.stack([direction for _, direction in pairs]).to(self.dtype))
                 for (matrix, _), update in zip(pairs, directions, strict=True):
                     matrix.mul_(1 - group["lr"] * group["weight_decay"]).add_(update.to(matrix.dtype), alpha=-size)
             for parameter, matrices in gathered:
@@ -69,12 +76,12 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal(matrices: Tensor) -> Tensor:
-    """(N, rows, columns) -> the same directions with all singular values near 1, in bfloat16.
+    """(N, rows, columns) -> the same directions with all singular values near 1.
 
     Newton's and Schulz's iteration: an odd polynomial of each matrix, and so of its singular values alone.
     """
     tall = matrices.size(1) > matrices.size(2)
-    x = (matrices.mT if tall else matrices).bfloat16()
+    x = matrices.mT if tall else matrices
     x = x / x.flatten(1).norm(dim=1).clamp(min=1e-7)[:, None, None]  # no singular value is above the norm
     a, b, c = COEFFICIENTS
     for _ in range(ROUNDS):

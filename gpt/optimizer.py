@@ -30,11 +30,16 @@ def adamw(
 
 
 def optimizers(
-    model: nn.Module, kind: str, learning_rate: float, weight_decay: float, betas: tuple[float, float]
+    model: nn.Module,
+    kind: str,
+    learning_rate: float,
+    weight_decay: float,
+    betas: tuple[float, float],
+    dtype: torch.dtype = torch.float32,
 ) -> list[torch.optim.Optimizer]:
     """ "adamw" for everything; or "muon" for the matrices of the blocks and AdamW for the rest.
 
-    One learning rate and one weight decay serve both. ValueError for another kind.
+    One learning rate and one weight decay serve both; dtype is that of Muon's products. ValueError for another kind.
     """
     if kind not in ("adamw", "muon"):
         raise ValueError(f"optimizer is {kind!r}: it must be adamw or muon")
@@ -43,7 +48,7 @@ def optimizers(
     taken = {name for name, _ in matrices}
     found: list[torch.optim.Optimizer] = []
     if matrices:
-        found.append(Muon(matrices, learning_rate, weight_decay, momentum=betas[0]))
+        found.append(Muon(matrices, learning_rate, weight_decay, momentum=betas[0], dtype=dtype))
     rest = [(name, p) for name, p in named if name not in taken]
     if rest or not matrices:
         found.append(adamw(rest, learning_rate, weight_decay, betas))

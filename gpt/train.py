@@ -169,7 +169,12 @@ class Training:
         self.micro_batches, self.rows = group.share(settings.accumulation_steps)
         self.ahead: dict[tuple[int, int], Batch] = {}  # made and sent before its turn: (step, micro-batch) -> inputs
         self.optimizers = optimizers(
-            model, settings.optimizer, settings.learning_rate, settings.weight_decay, (settings.beta1, settings.beta2)
+            model,
+            settings.optimizer,
+            settings.learning_rate,
+            settings.weight_decay,
+            (settings.beta1, settings.beta2),
+            getattr(torch, runtime.dtype),
         )
         self.progress = Progress()
         self.folder: Path | None = None

@@ -38,9 +38,8 @@ def one(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def same(kind: str, expected: Any, history: list[dict[str, float]], weights: dict[str, torch.Tensor]) -> None:
-    """To 1e-5, and to 1e-4 where Muon makes directions orthogonal in bfloat16, which enlarges what rounding differs."""
     result, model = expected
-    exact = 1e-4 if kind == "muon" else 1e-5
+    exact = 1e-5
     for mine, theirs in zip(result.history, history, strict=True):
         assert mine.keys() == theirs.keys()
         for name, value in mine.items():

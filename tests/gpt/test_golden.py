@@ -1,10 +1,9 @@
 """The loss of every step of tiny trainings, as it was when it was written down.
 
-Exact on the platforms that golden.json describes. On others losses are the same to 1e-4, norms of gradients to 1e-3:
-Muon's products are in bfloat16, which processors add up in their own ways.
+Exact on the platforms that golden.json describes. On others losses are the same to 1e-5, norms of gradients to 1e-4.
 
-python -m tests.gpt.test_golden writes down what this platform finds. Where a change is meant to alter the arithmetic,
-what other platforms found before it goes.
+python -m tests.gpt.test_golden writes down what this platform finds. Where a change is meant to alter a training's
+arithmetic, what other platforms found for it before goes.
 """
 
 from __future__ import annotations
@@ -121,13 +120,13 @@ def platform() -> dict[str, Any]:
 
 
 def golden() -> list[dict[str, Any]]:
-    """What each platform found: {"platform", "steps"}."""
+    """What each platform found: {"platform", "steps": {training: Losses}}."""
     found: list[dict[str, Any]] = json.loads(FILE.read_text(encoding="utf-8"))
     return found
 
 
 def alike(mine: Losses, theirs: Losses) -> bool:
-    close = {"loss": 1e-4, "gradient_norm": 1e-3}
+    close = {"loss": 1e-5, "gradient_norm": 1e-4}
     pairs = zip(mine, theirs, strict=True)
     return all(
         here[name] == pytest.approx(there[name], rel=by, abs=by) for here, there in pairs for name, by in close.items()
@@ -138,7 +137,9 @@ def alike(mine: Losses, theirs: Losses) -> bool:
 def test_every_step_s_loss_is_the_one_written_down(name: str) -> None:
     found = TRAININGS[name]()
     assert len(found) == STEPS
-    for known in golden():
+    written = [known for known in golden() if name in known["steps"]]
+    assert written
+    for known in written:
         assert alike(found, known["steps"][name]), known["platform"]["processor"]
         if known["platform"] == platform():
             assert found == known["steps"][name]
@@ -147,15 +148,16 @@ def test_every_step_s_loss_is_the_one_written_down(name: str) -> None:
 def test_they_learn_and_the_file_says_where_it_is_from() -> None:
     assert golden()
     for known in golden():
-        assert set(known["platform"]) == set(platform()) and set(known["steps"]) == set(TRAININGS)
-        for name in ("pretrain, muon", "pretrain, adamw", "instruct"):
+        assert set(known["platform"]) == set(platform()) and set(known["steps"]) <= set(TRAININGS)
+        for name in {"pretrain, muon", "pretrain, adamw", "instruct"} & set(known["steps"]):
             assert known["steps"][name][-1]["loss"] < known["steps"][name][0]["loss"] - 0.2
 
 
 if __name__ == "__main__":
     steps = {name: training() for name, training in TRAININGS.items()}
     others = [known for known in golden() if known["platform"] != platform()]
-    kept = [known for known in others if all(alike(steps[name], known["steps"][name]) for name in TRAININGS)]
-    content = [*kept, {"platform": platform(), "steps": steps}]
+    for known in others:
+        known["steps"] = {name: losses for name, losses in known["steps"].items() if alike(steps[name], losses)}
+    content = [*(known for known in others if known["steps"]), {"platform": platform(), "steps": steps}]
     FILE.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    sys.stdout.write(f"{FILE.name}: {len(TRAININGS)} trainings on {platform()}; other platforms kept: {len(kept)}\n")
+    sys.stdout.write(f"{FILE.name}: {len(TRAININGS)} trainings on {platform()}; platforms: {len(content)}\n")

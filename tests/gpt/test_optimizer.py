@@ -57,9 +57,10 @@ def test_muon_takes_the_matrices_of_the_blocks_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize("shape", [(3, 8, 8), (2, 6, 12), (2, 12, 6)])
-def test_orthogonal_updates_keep_directions_and_even_out_sizes(shape: tuple[int, int, int]) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_orthogonal_updates_keep_directions_and_even_out_sizes(shape: tuple[int, int, int], dtype: torch.dtype) -> None:
     matrices = torch.randn(shape, generator=torch.Generator().manual_seed(1))
-    found = orthogonal(matrices).float()
+    found = orthogonal(matrices.to(dtype)).float()
     sizes = torch.linalg.svdvals(found)
     assert found.shape == matrices.shape and sizes.max() < 1.5 and sizes[:, :-2].min() > 0.5
     left, _, right = torch.linalg.svd(matrices, full_matrices=False)

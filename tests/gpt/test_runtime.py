@@ -39,6 +39,19 @@ def test_automatic_choices_follow_the_hardware() -> None:
     assert chosen == choose(n_parameters=BIG, operations=LONG)
 
 
+@pytest.mark.parametrize(
+    ("vendor", "flags", "counted"),
+    [
+        ("AuthenticAMD", "avx512f avx512_bf16", ["avx512_bf16"]),
+        ("GenuineIntel", "avx512f avx512_bf16", []),
+        ("GenuineIntel", "avx512_bf16 amx_bf16 amx_tile", ["amx_bf16"]),
+        ("AuthenticAMD", "avx2", []),
+    ],
+)
+def test_bfloat16_counts_where_it_is_faster(vendor: str, flags: str, counted: list[str]) -> None:
+    assert rt.bfloat16_units(f"vendor_id\t: {vendor}\nflags\t\t: fpu {flags}\n") == counted
+
+
 def test_the_persons_word_counts() -> None:
     assert choose(precision="bfloat16").dtype == "bfloat16"
     assert choose(precision="float32", n_parameters=BIG).dtype == "float32"
