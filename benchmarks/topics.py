@@ -43,6 +43,7 @@ TOPICS = {
     "instructing": Topic("Instruction tuning"),
     "generation": Topic("Generation, one text at a time"),
     "answering": Topic("Answering the instruction test set"),
+    "downloading": Topic("Downloading and hashing"),
     "tokenizing": Topic("Tokenizing"),
     "sampling": Topic("Sampling from a large corpus"),
     "processes": Topic("Starting, and finding nothing to do"),

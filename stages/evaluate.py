@@ -11,30 +11,26 @@ import json
 import math
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from gpt.tokenizer_files import load_encoding
 from pipeline.stage import Stage, run
-from stages import scoring
-from stages.findings import Findings
-from stages.items import REPORTS, classified_messages, scored_answers
+from stages.language import language_scores
 from stages.lines import read_lines, write_lines
-from stages.report import write_report
 
+if TYPE_CHECKING:
+    from stages.findings import Findings
+
+# What works on tables is imported where it is called: pandas and Matplotlib take long, and the stage is to be at work.
 OUT = Path("reports/evaluate")
-
-
-def curves_of(stage: str) -> dict[str, pd.DataFrame]:
-    """Variant → its evaluations."""
-    return {file.stem: pd.read_csv(file) for file in sorted((REPORTS / stage / "curves").glob("*.csv"))}
 
 
 def draw(folder: Path, found: Findings, labels: list[str]) -> None:
     """Every plot of the report."""
-    from stages import plots  # Matplotlib takes long to import: the stage is to be at work first
+    from stages import plots
+    from stages.items import curves_of
 
     floor = found.metrics["language"]["pretrained"]["validation"].get("floor")
     plots.pretraining_curve(curves_of("pretrain")["base"], floor, folder / "pretraining.png")
@@ -63,6 +59,13 @@ def write_tables(stage: Stage, found: Findings) -> None:
 
 
 def main(stage: Stage) -> None:
+    language, losses = language_scores(stage)
+
+    from stages import scoring
+    from stages.findings import Findings
+    from stages.items import REPORTS, classified_messages, scored_answers
+    from stages.report import write_report
+
     training = {
         name: json.loads((REPORTS / name / "metrics.json").read_text()) for name in ("classify", "lora", "instruct")
     }
@@ -70,7 +73,6 @@ def main(stage: Stage) -> None:
     answers = scored_answers()
     bootstrap = scoring.bootstrap_of(stage)
     vocab_size = load_encoding(Path("data/tokenizer")).n_vocab
-    language, losses = scoring.language_scores(stage)
     metrics: dict[str, Any] = {
         "language": language,
         "vocab_size": vocab_size,

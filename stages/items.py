@@ -11,9 +11,9 @@ import pandas as pd
 from corpus.bag_of_words import bag_of_words
 from corpus.scores import exact_match, token_overlap
 from stages.lines import read_lines
+from stages.windows import HELD_OUT
 
 MESSAGES, INSTRUCTIONS, REPORTS = Path("data/samples/messages"), Path("data/samples/instructions"), Path("reports")
-HELD_OUT = ("validation", "test")
 
 
 def read_entries() -> dict[str, list[dict[str, Any]]]:
@@ -41,6 +41,11 @@ def classified_messages() -> tuple[pd.DataFrame, list[str]]:
     frame = pd.DataFrame(items)
     frame["correct"] = frame["expected"] == frame["predicted"]
     return frame, labels
+
+
+def curves_of(stage: str) -> dict[str, pd.DataFrame]:
+    """Variant → its evaluations."""
+    return {file.stem: pd.read_csv(file) for file in sorted((REPORTS / stage / "curves").glob("*.csv"))}
 
 
 def scored_answers() -> pd.DataFrame:

@@ -15,6 +15,7 @@ from gpt.windows import Windows
 
 TOKENS, SAMPLES = Path("data/tokens"), Path("data/samples/text")
 MIXTURE = "mixture.json"
+HELD_OUT = ("validation", "test")
 
 
 def rows_of(part: str, context_length: int) -> Rows:
@@ -28,7 +29,7 @@ def rows_of(part: str, context_length: int) -> Rows:
 
 def parts() -> list[str]:
     """The parts that have rows."""
-    return [part for part in ("train", "validation", "test") if (SAMPLES / f"{part}.npy").is_file()]
+    return [part for part in ("train", *HELD_OUT) if (SAMPLES / f"{part}.npy").is_file()]
 
 
 def packed() -> bool:
