@@ -3,8 +3,8 @@
 Three settings: the default's own rows, and a text file (TEXT=…; by default the embedded stories) as bytes and in pieces
 of words. The recipe trains for SIZE steps (300 by default) and ends at some validation loss. For so short a schedule it
 takes a higher peak and less momentum than params.yaml, found on the default's rows. AdamW has three times as many steps
-and a schedule as long, once for each of its peaks, on each text. The first peak to come to that loss counts; its time is
-that of its first evaluation at or below it. It takes the data of `make run`.
+and a schedule as long, once for each of its peaks, on each text. The first peak to come to that loss counts; its time
+is that of its first evaluation at or below it. It takes the data of `make run`.
 """
 
 from __future__ import annotations
