@@ -1,7 +1,7 @@
 """Time to a loss: the default recipe beside AdamW with warm-up and cosine, on the same rows, model and machine.
 
-Three settings: the default's own rows, and a text file (TEXT=…; by default the embedded stories) as bytes and in pieces
-of words. The recipe trains for SIZE steps (300 by default) and ends at some validation loss. For so short a schedule it
+Three settings: the default's own rows, and a text file (TEXT=…; by default the embedded stories) in pieces of words and
+as bytes. The recipe trains for SIZE steps (300 by default) and ends at some validation loss. For so short a schedule it
 takes a higher peak and less momentum than params.yaml, found on the default's rows. AdamW has three times as many steps
 and a schedule as long, once for each of its peaks, on each text. The first peak to come to that loss counts; its time
 is that of its first evaluation at or below it. It takes the data of `make run`.
@@ -48,8 +48,8 @@ MEGABYTES = 10.0  # of text, where none is given
 VALIDATION = 0.04  # of a text file, from its end
 SETTINGS = {
     "default": "the default's packed documents",
-    "bytes": "a text file, byte by byte",
     "pieces": "a text file, in pieces of words",
+    "bytes": "a text file, byte by byte",
 }
 
 
