@@ -10,6 +10,7 @@ elsewhere.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import socket
 import sys
 from contextlib import suppress
@@ -59,7 +60,7 @@ def serve(port: int, weights: str) -> None:
 
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])
     core.sio.eio.cors_allowed_origins = None  # by default NiceGUI lets every page of every site open a socket
-    app.on_startup(lambda: print(f"The models' page: http://{HOST}:{port} (Ctrl-C ends it)", flush=True))
+    app.on_startup(lambda: announce(port))
     shelf = Shelf(weights=weights)
     ui.run(
         lambda: page(shelf),
@@ -73,6 +74,17 @@ def serve(port: int, weights: str) -> None:
         show=False,
         show_welcome_message=False,
     )
+
+
+async def announce(port: int) -> None:
+    """Say where the page is as soon as it can be opened: what starts up is called before the server listens."""
+    while True:
+        with suppress(OSError):
+            _, writer = await asyncio.open_connection(HOST, port)
+            break
+        await asyncio.sleep(0.02)
+    writer.close()
+    print(f"The models' page: http://{HOST}:{port} (Ctrl-C ends it)", flush=True)
 
 
 def page(shelf: Shelf) -> None:
