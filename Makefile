@@ -27,8 +27,8 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export MLFLOW_DISABLE_TELEMETRY := true
 export HF_HUB_OFFLINE := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
-# PyTorch's threads meet at the end of every operator. GNU's OpenMP lets the first to come spin for up to 20 ms, even where
-# the other one waits for that very core: docs/performance.md, "Two trainings at once".
+# PyTorch's threads meet at the end of every operator. GNU's OpenMP lets the first to come spin long before it sleeps, even
+# where the other one waits for that very core: docs/performance.md, "Two trainings at once".
 ifndef OMP_WAIT_POLICY
 export GOMP_SPINCOUNT ?= 5000
 endif

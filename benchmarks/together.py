@@ -1,7 +1,7 @@
 """Two trainings side by side on the same cores, and one alone: with the waiting that `make` asks for, and without.
 
-PyTorch's threads meet at the end of every operator. GNU's OpenMP lets the first to come spin for up to 20 ms before it
-sleeps, although the one that it waits for may want that very core. `GOMP_SPINCOUNT` of the Makefile makes that shorter.
+PyTorch's threads meet at the end of every operator. GNU's OpenMP lets the first to come spin long before it sleeps,
+although the one that it waits for may want that very core. `GOMP_SPINCOUNT` of the Makefile makes that shorter.
 """
 
 from __future__ import annotations
