@@ -1,6 +1,6 @@
 """Documents: reading, cleaning, exact-duplicate removal and splitting (chapters 1 and 2), one document at a time.
 
-Everything streams: what is held is one document, and 16 bytes for each document already seen.
+Everything streams: what is held is one document, and a digest of each one already seen.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from corpus.digests import SIZE, Digests
 from corpus.parts import Fractions, Part, check_fractions, part_sizes, uniform
 from corpus.utf8 import decoded, decoded_lines, is_encodable
 
@@ -77,11 +78,9 @@ def clean(text: str, *, normalization: str, newlines: str, strip_control: bool) 
 
 def drop_duplicates(documents: Iterable[Document], counts: Counter[str] | None = None) -> Iterator[Document]:
     """The documents without exact copies of an earlier text; `counts["duplicates"]` grows by one for each left out."""
-    seen: set[bytes] = set()
+    seen = Digests()
     for document in documents:
-        digest = hashlib.blake2b(document.text.encode(), digest_size=16).digest()
-        if digest not in seen:
-            seen.add(digest)
+        if seen.add(hashlib.blake2b(document.text.encode(), digest_size=SIZE).digest()):
             yield document
         elif counts is not None:
             counts["duplicates"] += 1

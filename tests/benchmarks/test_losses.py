@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.losses import first_at, material
+from benchmarks.losses import LONGER, PEAK, SHORTER, first_at, material, tuned
 
 TEXT = "The ferry left at nine, and nobody on the pier had a coat. " * 60
 
@@ -45,3 +45,20 @@ def test_a_text_too_short_to_measure_on_is_named(text: str) -> None:
 def test_the_first_evaluation_at_or_below_a_loss_counts() -> None:
     curve = [[0.0, 4.0], [1.0, 2.5], [2.0, 2.0], [3.0, 1.5]]
     assert first_at(curve, 2.0) == 2.0 and first_at(curve, 2.2) == 2.0 and first_at(curve, 1.0) is None
+
+
+def test_the_peers_peak_is_sought_until_its_neighbours_are_worse() -> None:
+    best = 8 * PEAK
+
+    def curve(length: int, peak: float) -> list[list[float]]:
+        if peak > best:
+            return [[1.0, float("inf")]]  # it diverged
+        return [[length * 10.0 * best / peak, 1.0]]
+
+    found = tuned(curve, 1.0)
+    assert set(found) == {(LONGER, PEAK * 2.0**power) for power in range(-1, 5)} | {(SHORTER, best)}
+
+
+def test_a_peer_that_never_gets_there_is_sought_by_where_it_ends() -> None:
+    found = tuned(lambda length, peak: [[1.0, 2.0 + abs(peak - PEAK / 2)]], 1.0)
+    assert set(found) == {(LONGER, PEAK / 4), (LONGER, PEAK / 2), (LONGER, PEAK), (SHORTER, PEAK / 2)}
