@@ -3,7 +3,7 @@
     python -m benchmarks [NAME…] [--out docs/performance.md] [--size 100]                (make bench, make bench NAME=…)
 
 Each topic runs in a process of its own and measures what the hardware allows along with it. Its table is printed and
-takes the place of the last one in the page; --out - only prints.
+takes the place of the last one in the page; --out - only prints. At the end the goals of the whole page in one table.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
+from benchmarks.goals import GOALS, overview
 from benchmarks.table import Row, from_json, section, table, to_json, write_section
 from benchmarks.topics import TOPICS, Options
 from pipeline import paths
@@ -51,6 +52,7 @@ def main(arguments: list[str]) -> int:
             return 0
         options.names = options.names or [name for name, topic in TOPICS.items() if not topic.cuda or has_cuda()]
         failed = [name for name in options.names if not run(name, options.size, options.text, options.out)]
+        sum_up(options.out)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -81,6 +83,16 @@ def run(name: str, size: float | None, text: Path | None, out: str) -> bool:
     if out != "-":
         write_section(Path(out), name, shown)
     return True
+
+
+def sum_up(out: str) -> None:
+    """The goals of all tables in the page, printed and put into it."""
+    page = Path(out)
+    if out == "-" or not page.is_file():
+        return
+    if text := overview(page.read_text(encoding="utf-8")):
+        print(f"\n{text}", flush=True)
+        write_section(page, GOALS, text)
 
 
 def has_cuda() -> bool:

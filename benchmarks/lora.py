@@ -9,7 +9,7 @@ import torch
 
 from benchmarks.measure import interleaved
 from benchmarks.shapes import SEED, settings, shape
-from benchmarks.table import Goal, Row
+from benchmarks.table import Goal, Row, to_reach
 from benchmarks.topics import Options
 from benchmarks.worker import Worker
 from gpt.distributed import Group
@@ -69,6 +69,8 @@ def rows(options: Options) -> Iterator[Row]:
         for way in ("eager", "compiled"):
             for peer, told in PEERS.items():
                 work = f"{name}, {messages} messages of {width} tokens: {way}"
-                note = f"{ways[way].own_bytes / 1e6:,.0f} MB, peer {ways[peer].own_bytes / 1e6:,.0f} MB"
+                memory, peers = ways[way].own_bytes, ways[peer].own_bytes
+                less = f" {to_reach('less', memory < peers)}" if way == "eager" else ""
+                note = f"{memory / 1e6:,.0f} MB{less}, peer {peers / 1e6:,.0f} MB"
                 goal = GOALS[peer] if way == "eager" else None  # what stages of this size take
                 yield Row(work, found[way], told, found[peer], goal, note)

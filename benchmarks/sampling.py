@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmarks.measure import interleaved
 from benchmarks.shapes import SEED
-from benchmarks.table import Goal, Row
+from benchmarks.table import Goal, Row, to_reach
 from benchmarks.topics import Options
 from benchmarks.worker import Worker
 from gpt.order import MixedOrder
@@ -20,7 +20,7 @@ from gpt.windows import Windows, starts_within
 MILLIONS = 1_000.0
 CONTEXT, BATCH = 256, 64
 BATCHES = 400
-TO_REACH = 50e6  # tokens a second
+LEAST_PACE = 50e6  # tokens a second
 
 
 def corpus(folder: Path, millions: float) -> Path:
@@ -95,7 +95,7 @@ def rows(options: Options) -> Iterator[Row]:
     note = f"{opens.value:,} windows of {CONTEXT} tokens, their order drawn"
     yield Row(f"opening {millions:,.0f} million tokens", found["opens"], goal=Goal(1.0, seconds=True), note=note)
     note = (
-        f"{pace / 1e6:,.0f} million tokens/s (to reach: {TO_REACH / 1e6:.0f}); own memory "
+        f"{pace / 1e6:,.0f} million tokens/s {to_reach(f'≥ {LEAST_PACE / 1e6:.0f}', pace >= LEAST_PACE)}; own memory "
         f"{draws.value / 1e6:,.0f} MB, of {millions / 100:g} million tokens {small.value / 1e6:,.0f} MB"
     )
     work = f"{BATCHES} batches of {BATCH} windows"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -54,16 +55,30 @@ class Row:
     def cells(self) -> list[str]:
         ratios = " / ".join(f"{ratio:.2f}" for ratio in self.ratios)
         values = (self.ours.least, self.ours.median) if self.goal and self.goal.seconds else self.ratios
-        reached = ("met" if self.goal.met(values) else "missed") if self.goal else ""
         return [
             self.work,
             both(self.ours),
             self.peer_name or "–",
             both(self.peer) if self.peer else "–",
             f"{ratios}×" if ratios else "–",
-            f"{self.goal}: {reached}" if self.goal else "–",
+            reached(str(self.goal), self.goal.met(values)) if self.goal else "–",
             self.note,
         ]
+
+
+def reached(bound: str, met: bool) -> str:
+    return f"{bound}: {'met' if met else 'missed'}"
+
+
+def to_reach(bound: str, met: bool) -> str:
+    """A goal that is neither a ratio nor a time, as it stands in a note behind what was measured."""
+    return f"(to reach: {reached(bound, met)})"
+
+
+def reached_in(note: str) -> list[tuple[str, str]]:
+    """The counterpart: (what was measured, the goal) of each in a note, whose parts end with a comma or semicolon."""
+    found = (re.fullmatch(r"(.+) \(to reach: (.+)\)", part) for part in re.split(r"[;,] ", note))
+    return [(match[1], match[2]) for match in found if match]
 
 
 def both(times: Times) -> str:
@@ -102,6 +117,17 @@ def replace_section(page: str, name: str, text: str) -> str:
     if not closed:
         raise ValueError(f"{end} stands before {begin}: it must follow it")
     return before + block + after
+
+
+def sections_of(page: str) -> dict[str, str]:
+    """What stands between the markers, by topic, in the page's order."""
+    return dict(re.findall(r"<!-- bench: (\w+) -->(.*?)<!-- end of bench: \1 -->", page, re.DOTALL))
+
+
+def lines_of(text: str) -> list[list[str]]:
+    """The cells of a section's table, without its head."""
+    lines = [line[2:-2].split(" | ") for line in text.split("\n") if line.startswith("| ")]
+    return [cells for cells in lines[2:] if len(cells) == len(HEAD)]
 
 
 def write_section(path: Path, name: str, text: str) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 from benchmarks.chapters import encoding
 from benchmarks.measure import Times, interleaved
 from benchmarks.shapes import ROOT, SEED
-from benchmarks.table import Goal, Row
+from benchmarks.table import Goal, Row, to_reach
 from benchmarks.topics import Options
 from benchmarks.worker import Worker
 from corpus.world.stories import story_lines
@@ -89,7 +89,7 @@ def rows(options: Options) -> Iterator[Row]:
     grown = (whole.peak_bytes - small.peak_bytes) / 1e6
     note = (
         f"peak memory {whole.peak_bytes / 1e6:,.0f} MB, {grown:+,.0f} MB from {min(FEW, size):g} to {size:g} MB of "
-        f"text (to reach: {MOST_GROWN:+g} at most); tiktoken {peer.peak_bytes / 1e6:,.0f} MB"
+        f"text {to_reach(f'≤ +{MOST_GROWN} MB', grown <= MOST_GROWN)}; tiktoken {peer.peak_bytes / 1e6:,.0f} MB"
     )
     told = "tiktoken's encode_ordinary_batch"
     yield Row(

@@ -9,7 +9,7 @@ import torch
 
 from benchmarks.measure import interleaved
 from benchmarks.shapes import SEED, Shape, settings, shape, some_tokens
-from benchmarks.table import Goal, Row
+from benchmarks.table import Goal, Row, to_reach
 from benchmarks.topics import Options
 from benchmarks.worker import Worker
 from gpt.distributed import Group
@@ -24,6 +24,7 @@ WARM_UP = 3
 DOCUMENT = 155  # tokens: the embedded stories' mean, where rows are packed documents
 OURS = "benchmarks.training:ours"
 GOALS_ARE_FOR = "compiled"  # the best setting here, beside the best of the peer
+SHARE = 0.65  # of the matrix rate, at the medium size, where bfloat16 has units
 SHAPES = {
     "medium": (Goal(2.5), Goal(1.2)),
     "nano": (Goal(2.0), Goal(1.5)),
@@ -86,14 +87,18 @@ def step_rows(name: str, goals: tuple[Goal, Goal], options: Options) -> Iterator
     operations = of.operations(parameters(of))
     hardware = options.hardware
     assert hardware is not None
-    limit = hardware.bfloat16_gflops if bfloat16_units() else hardware.float32_gflops
+    of_bfloat16 = bfloat16_units()
+    limit = hardware.bfloat16_gflops if of_bfloat16 else hardware.float32_gflops
     peers = {"peer": "transformers, float32, eager", "best peer": "transformers, bfloat16, compiled"}
     for way in ("eager", "compiled", "default"):
         if way not in found:
             continue
         share = operations / found[way].least / (limit * 1e9)
         pace = f"{of.tokens / found[way].least:,.0f} tokens/s"
-        note = f"{pace}, {share:.0%} of the measured matrix rate, {ways[way].own_bytes / 1e6:,.0f} MB"
+        note = f"{pace}, {share:.0%} of the measured matrix rate"
+        if (name, way) == ("medium", GOALS_ARE_FOR) and of_bfloat16:
+            note += f" {to_reach(f'≥ {SHARE:.0%}', share >= SHARE)}"
+        note += f", {ways[way].own_bytes / 1e6:,.0f} MB"
         label = {"eager": "eager", "compiled": "compiled", "default": "as the default run: Muon, packed documents"}
         for number, (peer, told) in enumerate(peers.items()):
             goal = goals[number] if way == GOALS_ARE_FOR else None
