@@ -70,7 +70,7 @@ def rows(options: Options) -> Iterator[Row]:
             for peer, told in PEERS.items():
                 work = f"{name}, {messages} messages of {width} tokens: {way}"
                 memory, peers = ways[way].own_bytes, ways[peer].own_bytes
-                less = f" {to_reach('less', memory < peers)}" if way == "eager" else ""
-                note = f"{memory / 1e6:,.0f} MB{less}, peer {peers / 1e6:,.0f} MB"
+                note, peers_mb = f"{memory / 1e6:,.0f} MB", f"{peers / 1e6:,.0f} MB"
+                note += f" {to_reach(f'< {peers_mb}', memory < peers)}" if way == "eager" else f", peer {peers_mb}"
                 goal = GOALS[peer] if way == "eager" else None  # what stages of this size take
                 yield Row(work, found[way], told, found[peer], goal, note)
