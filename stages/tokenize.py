@@ -1,7 +1,7 @@
 """Chapter 2: clean, drop exact duplicates, split, then turn text into token ids by byte-pair encoding.
 
 The tokenizer is GPT-2's, from the downloaded vocabulary, or one trained on the training part alone. Documents stream
-through: memory stays flat however large the corpus is.
+through: what stays of each are 24 to 48 bytes to know its copies by, and 24 for its place.
 
     python -m stages.tokenize
 """
