@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from benchmarks.table import lines_of, reached_in, sections_of
+from benchmarks.table import lines_of, markdown, reached_in, sections_of
 
 HEAD = ("benchmark", "work", "beside", "measured", "to reach")
 GOALS = "goals"  # the section's name
@@ -16,9 +16,8 @@ def overview(page: str) -> str:
     if not lines:
         return ""
     met = sum(line[-1].endswith(": met") for line in lines)
-    head = [HEAD, ("---",) * len(HEAD)]
-    table = "\n".join(f"| {' | '.join(line)} |" for line in (*head, *lines))
-    return f"### The goals\n\n{met} of {len(lines)} are met, read from the tables of this page.\n\n{table}"
+    said = f"{met} of {len(lines)} are met, read from the tables of this page."
+    return f"### The goals\n\n{said}\n\n{markdown(HEAD, lines)}"
 
 
 def goals_of(text: str) -> Iterator[tuple[str, ...]]:

@@ -95,8 +95,11 @@ def duration(seconds: float) -> str:
 
 
 def table(rows: Sequence[Row]) -> str:
-    lines = [HEAD, ("---",) * len(HEAD), *(row.cells() for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return markdown(HEAD, [row.cells() for row in rows])
+
+
+def markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *lines))
 
 
 def section(title: str, hardware: str, command: str, rows: Sequence[Row]) -> str:
